@@ -1,0 +1,1 @@
+"""The store of activation shards: readers, seekable shuffle, loader."""

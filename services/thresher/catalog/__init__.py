@@ -1,0 +1,1 @@
+"""The SQL catalog of dictionaries, features, labels and scores; rebuilt from Parquet at any time."""

@@ -1,0 +1,1 @@
+"""What stages exchange: ids, paths, Arrow schemas, manifests. Imports no torch, ray or vllm."""

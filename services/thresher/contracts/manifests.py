@@ -1,0 +1,242 @@
+"""Manifests: the last object written of every artifact. Whoever sees a manifest sees a whole artifact.
+
+A manifest holds no clock time and no random name, so that an interrupted and resumed run writes the same
+bytes as an undisturbed one.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+SplitName = Literal["fit", "explain", "report"]
+SPLITS: tuple[SplitName, ...] = ("fit", "explain", "report")
+
+EncodingName = Literal["bfloat16", "float16"]
+
+
+class Record(BaseModel):
+    """Base of everything read back from storage: unknown keys mean another format, and are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class FileEntry(Record):
+    key: str
+    """Key of the object, relative to the store's root."""
+    size: int
+    """Bytes."""
+    sha256: str
+
+
+class SplitRange(Record):
+    """Sequences [start, stop) belong to the split; a document lies in one split only."""
+
+    split: SplitName
+    start: int
+    stop: int
+
+
+class SequenceFile(FileEntry):
+    first_sequence: int
+    num_sequences: int
+
+
+class ModelIdentity(Record):
+    """A model as its bytes say, not as its folder is called."""
+
+    name: str
+    """Folder name or hub id, for people."""
+    architecture: str
+    num_layers: int
+    d_model: int
+    weights_sha256: str
+    """Hash over the names and hashes of all weight files."""
+    config_sha256: str
+    tokenizer_sha256: str
+
+
+class CorpusManifest(Record):
+    corpus_id: str
+    spec: dict[str, Any]
+    tokenizer_sha256: str
+    sequence_length: int
+    """Tokens a sequence; every sequence is full."""
+    bos_token_id: int | None
+    """Token put at position 0 of every sequence, or null if none is."""
+    separator_token_id: int | None
+    """Token put between two documents of a sequence, or null if none is."""
+    num_documents: int
+    num_sequences: int
+    num_tokens: int
+    splits: list[SplitRange]
+    files: list[SequenceFile]
+
+    def split(self, name: str) -> SplitRange:
+        return next(item for item in self.splits if item.split == name)
+
+
+class DictionaryRef(Record):
+    """A dictionary and the bytes that were used of it."""
+
+    name: str
+    version: str
+    weights_sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+class SiteFile(FileEntry):
+    relative_error: float
+    """sqrt(sum |x - stored(x)|^2 / sum |x|^2) over the rows of the file; 0 for sparse codes, stored as computed."""
+
+
+class ShardCommit(Record):
+    """One shard, done: a fixed range of sequences, every (sequence, position) once, all values finite."""
+
+    index: int
+    first_sequence: int
+    num_sequences: int
+    num_rows: int
+    sites: dict[str, SiteFile]
+    """One activations file a site."""
+    rows: FileEntry
+    """doc_id, sequence, position and token_id of each row."""
+
+
+class SiteSummary(Record):
+    width: int
+    """d_model for dense rows, the number of latents for sparse codes."""
+    relative_error: float
+    """Largest over the shards."""
+
+
+class EngineProvenance(Record):
+    engine: str
+    engine_version: str
+    model_runner: str
+    dtype: str
+    torch_version: str
+
+
+class HarvestManifest(Record):
+    harvest_id: str
+    spec: dict[str, Any]
+    model: ModelIdentity
+    corpus_id: str
+    sequence_length: int
+    splits: list[SplitRange]
+    """The sequences that were harvested, by split."""
+    encoding: EncodingName | Literal["sparse"]
+    dictionary: DictionaryRef | None
+    """The dictionary that encoded the rows, for sparse codes."""
+    sites: dict[str, SiteSummary]
+    num_rows: int
+    shards: list[ShardCommit]
+    provenance: EngineProvenance
+    code_version: str
+
+
+class ReconstructionMetrics(Record):
+    """Of a dictionary, over held-out rows."""
+
+    explained_variance: float
+    """1 - sum |x - x_hat|^2 / sum |x - mean(x)|^2."""
+    fvu: float
+    """1 - explained_variance."""
+    l0: float
+    """Mean number of active latents a row."""
+    dead_fraction: float
+    """Share of latents that no held-out row activates."""
+    num_rows: int
+
+
+class DictionaryManifest(Record):
+    name: str
+    version: str
+    fit_id: str
+    spec: dict[str, Any]
+    architecture: str
+    harvest_id: str
+    site: str
+    d_in: int
+    num_latents: int
+    k: int
+    num_training_rows: int
+    """Rows seen, counting every epoch."""
+    metrics: ReconstructionMetrics
+    files: list[FileEntry]
+    code_version: str
+
+    def weights(self) -> FileEntry:
+        return next(entry for entry in self.files if entry.key.endswith("sae_weights.safetensors"))
+
+    def ref(self) -> DictionaryRef:
+        return DictionaryRef(name=self.name, version=self.version, weights_sha256=self.weights().sha256)
+
+
+class FeaturesManifest(Record):
+    features_id: str
+    spec: dict[str, Any]
+    dictionary: DictionaryRef
+    corpus_id: str
+    harvest_id: str
+    """The sparse harvest that the statistics were made from."""
+    site: str
+    num_latents: int
+    num_rows: dict[SplitName, int]
+    stats: FileEntry
+    exemplars: list[FileEntry]
+    code_version: str
+
+
+class LabelManifest(Record):
+    run_id: str
+    spec: dict[str, Any]
+    dictionary: DictionaryRef
+    corpus_id: str
+    features_id: str
+    num_features: int
+    states: dict[str, int]
+    """Number of labels in each state."""
+    mean_scores: dict[str, float]
+    """Mean by score type, and by `{score type}.shuffled` for the baseline."""
+    num_calls: int
+    num_prompt_tokens: int
+    num_completion_tokens: int
+    labels: list[FileEntry]
+    scores: list[FileEntry]
+    responses: list[FileEntry]
+    code_version: str
+
+
+ReleaseGroup = Literal["dictionary", "features", "exemplars", "labels", "about"]
+
+
+class ReleaseFile(FileEntry):
+    path: str
+    """Where the file goes in the pulled folder."""
+    group: ReleaseGroup
+    """What a partial pull picks by."""
+
+
+class ReleaseManifest(Record):
+    name: str
+    version: str
+    release_id: str
+    files: list[ReleaseFile]
+    lineage: dict[str, str]
+    """Ids of the corpus, harvests, fit, features and label run that the release came from."""
+    code_version: str
+
+
+MANIFEST_KINDS: Mapping[str, type[Record]] = {
+    "corpora": CorpusManifest,
+    "activations": HarvestManifest,
+    "dictionaries": DictionaryManifest,
+    "features": FeaturesManifest,
+    "labels": LabelManifest,
+    "releases": ReleaseManifest,
+}
+"""Manifest model by the first part of an artifact's path."""

@@ -1,0 +1,31 @@
+"""Sites: named places in a transformer where activations are read, `{kind}.{layer}`."""
+
+import re
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+from thresher.contracts.errors import SpecError
+
+SITE_KINDS = ("resid_pre", "resid_mid", "resid_post", "mlp_in", "mlp_out", "attn_out")
+
+
+class Site(BaseModel):
+    """One place in the model. `layer` counts decoder layers from 0."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    layer: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        match = re.fullmatch(r"([a-z_]+)\.(\d+)", text)
+        if match is None or match[1] not in SITE_KINDS:
+            raise SpecError(
+                "site", text, allowed=[f"{kind}.LAYER" for kind in SITE_KINDS], mend="Write it as resid_post.12."
+            )
+        return cls(kind=match[1], layer=int(match[2]))
+
+    def __str__(self) -> str:
+        return f"{self.kind}.{self.layer}"

@@ -1,0 +1,13 @@
+"""What became of a feature's label. Never a zero in place of a failure."""
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    OK = "ok"
+    DEAD = "dead"
+    TOO_RARE = "too_rare"
+    REFUSED = "refused"
+    UNPARSABLE = "unparsable"
+    API_ERROR = "api_error"
+    OVER_BUDGET = "over_budget"

@@ -1,0 +1,1 @@
+"""Sparse dictionaries: one file an architecture, the Ray Train loop, checkpoints, exporters."""

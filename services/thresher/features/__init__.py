@@ -1,0 +1,1 @@
+"""From sparse codes to feature statistics and exemplars."""

@@ -1,0 +1,1 @@
+"""Taps inside vLLM, the Ray actor around it, the shard writer, the coordinator."""

@@ -1,0 +1,1 @@
+"""From exemplars to labels with scores: client, explainers, scorers, response ledger."""

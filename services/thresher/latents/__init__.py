@@ -1,0 +1,1 @@
+"""The encoder at inference (weights in, sparse codes out) and the sparse kernels."""

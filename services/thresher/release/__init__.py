@@ -1,0 +1,1 @@
+"""Publish, pull and verify releases. Imports no torch, ray or vllm."""

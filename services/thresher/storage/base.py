@@ -1,0 +1,84 @@
+"""The object store as the rest of thresher sees it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from thresher.contracts.errors import StoreError
+
+
+class ObjectMissingError(StoreError):
+    """There is no object of that key."""
+
+
+class ObjectExistsError(StoreError):
+    """A conditional create lost: an object of that key is there already."""
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    key: str
+    size: int
+    etag: str
+    """Changes whenever the bytes are replaced; says nothing else."""
+
+
+class ObjectWriter(Protocol):
+    """A streaming write. The object appears whole when the block ends without an exception, else not at all.
+
+    Memory stays bounded by a part of the upload, whatever is written.
+    """
+
+    def write(self, data: bytes | memoryview) -> int: ...
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the bytes written so far."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class ObjectStore(Protocol):
+    """Keys are relative, `/`-separated, without a leading slash. Every call retries what may be retried.
+
+    Errors: `ObjectMissingError`, `ObjectExistsError`, and `StoreError` with the store's url and the mend for
+    everything else (unreachable, credentials refused, no such bucket, disk full).
+    """
+
+    @property
+    def url(self) -> str:
+        """Where the store is; never holds a secret."""
+
+    def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Bytes [start, stop) of an object; to its end if `stop` is None."""
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Size and etag, or None if there is no such object."""
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> ObjectInfo:
+        """Write an object whole. With `if_absent`, exactly one of many writers wins; others get ObjectExistsError."""
+
+    def open_write(self, key: str, *, if_absent: bool = False) -> ObjectWriter:
+        """Stream an object of unknown size; `if_absent` is decided when it is completed."""
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Every object whose key starts with `prefix`, in key order."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object; no error if there is none."""
+
+    def local_path(self, key: str) -> Path | None:
+        """Path for memory maps where the store is a local folder, else None."""
+
+    def has_conditional_writes(self) -> bool:
+        """Probe once, with a real write under `.probe/`, whether `if_absent` holds."""
