@@ -17,7 +17,9 @@ HASH_CHUNK_BYTES = 8 << 20
 
 
 def record_bytes(record: Record) -> bytes:
-    return (json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+    return (
+        json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False) + "\n"
+    ).encode()
 
 
 def read_record(store: ObjectStore, key: str, model: type[RecordT]) -> RecordT:
@@ -48,7 +50,7 @@ def find_record(store: ObjectStore, key: str, model: type[RecordT]) -> RecordT |
 
 
 def create_record(store: ObjectStore, key: str, record: RecordT) -> RecordT:
-    """Create a record once. If another writer was first, its record is returned: what is stored is what holds."""
+    """Create a record once. If another writer was first, its record is returned: what is stored holds."""
     try:
         store.put(key, record_bytes(record), if_absent=True)
     except ObjectExistsError:
@@ -64,7 +66,9 @@ def publish_manifest(store: ObjectStore, artifact: str, manifest: RecordT) -> Re
     """
     stored = create_record(store, paths.manifest(artifact), manifest)
     if stored != manifest:
-        raise AlreadyExistsError(f"{store.url}/{artifact} exists with other content and is immutable: pick another name.")
+        raise AlreadyExistsError(
+            f"{store.url}/{artifact} exists with other content and is immutable: pick another name."
+        )
     return stored
 
 
@@ -98,4 +102,8 @@ def file_fault(store: ObjectStore, entry: FileEntry) -> str | None:
     if info.size != entry.size:
         return f"{entry.key}: {info.size} bytes, should be {entry.size}"
     found = object_sha256(store, entry.key, info.size)
-    return None if found == entry.sha256 else f"{entry.key}: sha256 {found[:12]}…, should be {entry.sha256[:12]}…"
+    return (
+        None
+        if found == entry.sha256
+        else f"{entry.key}: sha256 {found[:12]}…, should be {entry.sha256[:12]}…"
+    )

@@ -17,6 +17,10 @@ class ObjectExistsError(StoreError):
     """A conditional create lost: an object of that key is there already."""
 
 
+class ConditionalWritesUnsupportedError(StoreError):
+    """The store refuses conditional creates as such, whatever the key."""
+
+
 @dataclass(frozen=True)
 class ObjectInfo:
     key: str
@@ -28,7 +32,8 @@ class ObjectInfo:
 class ObjectWriter(Protocol):
     """A streaming write. The object appears whole when the block ends without an exception, else not at all.
 
-    Memory stays bounded by a part of the upload, whatever is written.
+    Memory stays bounded by a few parts of the upload, whatever is written. Arrow writes into it as into a
+    file: `pa.ipc.new_file(writer, schema)`, `pq.ParquetWriter(writer, schema)`; close those inside the block.
     """
 
     def write(self, data: bytes | memoryview) -> int: ...
@@ -40,6 +45,13 @@ class ObjectWriter(Protocol):
     @property
     def sha256(self) -> str:
         """Hex digest of the bytes written so far."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the block has ended (or not begun)."""
+
+    def flush(self) -> None:
+        """Does nothing: bytes count when the block ends."""
 
     def __enter__(self) -> Self: ...
 
@@ -60,13 +72,13 @@ class ObjectStore(Protocol):
         """Where the store is; never holds a secret."""
 
     def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
-        """Bytes [start, stop) of an object; to its end if `stop` is None."""
+        """Bytes [start, stop) of an object; to its end if `stop` is None or beyond it."""
 
     def head(self, key: str) -> ObjectInfo | None:
         """Size and etag, or None if there is no such object."""
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> ObjectInfo:
-        """Write an object whole. With `if_absent`, exactly one of many writers wins; others get ObjectExistsError."""
+        """Write an object whole. With `if_absent`, one of many writers wins, others get ObjectExistsError."""
 
     def open_write(self, key: str, *, if_absent: bool = False) -> ObjectWriter:
         """Stream an object of unknown size; `if_absent` is decided when it is completed."""
