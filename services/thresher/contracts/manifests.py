@@ -92,6 +92,14 @@ class SiteFile(FileEntry):
     """sqrt(sum |x - stored(x)|^2 / sum |x|^2) over the rows of the file; 0 for sparse codes, stored as computed."""
 
 
+class EngineProvenance(Record):
+    engine: str
+    engine_version: str
+    model_runner: str
+    dtype: str
+    torch_version: str
+
+
 class ShardCommit(Record):
     """One shard, done: a fixed range of sequences, every (sequence, position) once, all values finite."""
 
@@ -103,6 +111,8 @@ class ShardCommit(Record):
     """One activations file a site."""
     rows: FileEntry
     """doc_id, sequence, position and token_id of each row."""
+    provenance: EngineProvenance
+    """What computed the rows."""
 
 
 class SiteSummary(Record):
@@ -110,14 +120,6 @@ class SiteSummary(Record):
     """d_model for dense rows, the number of latents for sparse codes."""
     relative_error: float
     """Largest over the shards."""
-
-
-class EngineProvenance(Record):
-    engine: str
-    engine_version: str
-    model_runner: str
-    dtype: str
-    torch_version: str
 
 
 class HarvestManifest(Record):
@@ -134,7 +136,8 @@ class HarvestManifest(Record):
     sites: dict[str, SiteSummary]
     num_rows: int
     shards: list[ShardCommit]
-    provenance: EngineProvenance
+    provenance: list[EngineProvenance]
+    """Every distinct engine that computed a shard; one, unless a resumed run met another machine."""
     code_version: str
 
 

