@@ -1,0 +1,41 @@
+"""A local copy of every shard that is read: the file itself for a local store, a verified download else."""
+
+from pathlib import Path
+
+from thresher.contracts.errors import IntegrityError
+from thresher.contracts.manifests import FileEntry
+from thresher.storage import ObjectStore
+from thresher.storage.artifacts import file_fault
+from thresher.storage.read_file import download
+
+
+def local_shard(store: ObjectStore, entry: FileEntry, cache_dir: Path, *, verify: bool) -> Path:
+    """Path of a file with the bytes of `entry`.
+
+    A download is verified by sha256 before it appears under its hash's name, so whatever stands there is whole;
+    several processes may share the folder.
+
+    Raises:
+        ObjectMissingError: a remote object is missing.
+        IntegrityError: the object is not what the entry says; names it.
+    """
+    path = store.local_path(entry.key)
+    if path is not None:
+        _check_local(store, entry, path, verify=verify)
+        return path
+    cached = cache_dir / f"{entry.sha256}.arrow"
+    if not cached.exists():
+        download(store, entry, cached)
+    return cached
+
+
+def _check_local(store: ObjectStore, entry: FileEntry, path: Path, *, verify: bool) -> None:
+    if verify:
+        fault = file_fault(store, entry)
+    elif not path.is_file():
+        fault = f"{entry.key}: missing"
+    else:
+        size = path.stat().st_size
+        fault = None if size == entry.size else f"{entry.key}: {size} bytes, should be {entry.size}"
+    if fault is not None:
+        raise IntegrityError(f"{fault}. Restore the file or harvest again.")

@@ -1,0 +1,123 @@
+"""Fits a dictionary to a site of a harvest, on a Ray cluster."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import ray
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchTrainer
+
+from thresher import __version__
+from thresher.activations.dense_reader import DenseSite, check_dense_site
+from thresher.activations.split_rows import SplitRows
+from thresher.contracts import paths
+from thresher.contracts.errors import SpecError, ThresherError
+from thresher.contracts.ids import content_id
+from thresher.contracts.manifests import DictionaryManifest, HarvestManifest
+from thresher.dictionary.checkpoint import Checkpoints
+from thresher.dictionary.run_progress import ProgressFollower, RunProgress, progress_key
+from thresher.dictionary.spec import FitSpec
+from thresher.dictionary.train_loop import ray_worker
+from thresher.runtime.progress import progress
+from thresher.storage import ObjectStore, open_store
+from thresher.storage.artifacts import find_record, read_record
+from thresher.storage.versions import claim_version
+
+CLAIM_KEY = "training/claim.json"
+
+
+class FitFailedError(ThresherError):
+    """Training ended without a dictionary."""
+
+
+def fit(spec: FitSpec) -> DictionaryManifest:
+    """Fit the dictionary, or go on with it, or find it made.
+
+    Uses the Ray cluster that the process is connected to, or else starts one on this machine.
+
+    Raises:
+        SpecError: the spec does not fit the harvest.
+        MissingArtifactError: there is no such harvest.
+        IntegrityError: a shard is damaged.
+        AlreadyExistsError: the version was made from another spec.
+        FitFailedError: training diverged, or its workers failed more often than allowed.
+    """
+    store = open_store(spec.root)
+    harvest = read_record(store, paths.manifest(paths.harvest(spec.harvest)), HarvestManifest)
+    check_fits_harvest(spec, harvest)
+    fit_id = fit_id_of(spec)
+    version = claim_version(
+        store, lambda number: paths.dictionary(spec.name, number), CLAIM_KEY, fit_id, spec.version
+    )
+    artifact = paths.dictionary(spec.name, version)
+    made = find_record(store, paths.manifest(artifact), DictionaryManifest)
+    if made is not None:
+        return made
+    with DenseSite(store, harvest, spec.site, Path(spec.cache_dir), verify=True):
+        store.put(paths.spec(artifact), json.dumps(spec.model_dump(mode="json"), indent=1).encode())
+    _train_on_ray(store, spec, version, fit_id)
+    return read_record(store, paths.manifest(artifact), DictionaryManifest)
+
+
+def fit_id_of(spec: FitSpec) -> str:
+    """Content id of what the spec makes; the harvest's id within it stands for everything upstream."""
+    return content_id("fit", {"spec": spec.identity(), "code_version": __version__})
+
+
+def check_fits_harvest(spec: FitSpec, harvest: HarvestManifest) -> None:
+    """Raise SpecError where the spec asks for what the harvest or the workers cannot give."""
+    check_dense_site(harvest, spec.site)
+    SplitRows(harvest, spec.training.holdout_split, spec.training.min_position)
+    SplitRows(harvest, spec.training.fit_split, spec.training.min_position)
+    width, k = harvest.sites[spec.site].width, spec.architecture.k
+    if k >= width:
+        raise SpecError(
+            "architecture.k",
+            k,
+            allowed=f"1 to {width - 1}",
+            mend=f"Rows of {spec.site} are {width} wide: lower k.",
+        )
+    if spec.training.batch_rows < spec.num_workers:
+        raise SpecError(
+            "num_workers",
+            spec.num_workers,
+            allowed=f"up to batch_rows = {spec.training.batch_rows}",
+            mend="Lower it.",
+        )
+
+
+def _train_on_ray(store: ObjectStore, spec: FitSpec, version: str, fit_id: str) -> None:
+    artifact = paths.dictionary(spec.name, version)
+    store.delete(progress_key(artifact))
+    before = Checkpoints(store, artifact, fit_id).last_step() * spec.training.batch_rows
+    total = spec.training.num_steps * spec.training.batch_rows
+    if not ray.is_initialized():
+        ray.init(include_dashboard=False)
+    with (
+        tempfile.TemporaryDirectory(prefix="thresher-fit-") as folder,
+        progress("fit", total, "rows", done=before) as meter,
+        ProgressFollower(store, artifact, meter, before),
+    ):
+        trainer = TorchTrainer(
+            ray_worker,
+            train_loop_config={"spec": spec.model_dump(mode="json"), "version": version, "fit_id": fit_id},
+            scaling_config=ScalingConfig(
+                num_workers=spec.num_workers,
+                use_gpu=spec.use_gpu,
+                resources_per_worker={"CPU": spec.cpus_per_worker, **({"GPU": 1} if spec.use_gpu else {})},
+            ),
+            run_config=RunConfig(
+                name=fit_id, storage_path=folder, failure_config=FailureConfig(max_failures=spec.max_failures)
+            ),
+        )
+        try:
+            trainer.fit()
+        except TrainingFailedError as error:
+            raise FitFailedError(
+                f"Training of {spec.name}@{version} failed: {error}. Mend the cause and fit again: it goes on from "
+                "its last checkpoint."
+            ) from error
+    record = find_record(store, progress_key(artifact), RunProgress)
+    if record is not None and record.fault is not None:
+        raise FitFailedError(record.fault)

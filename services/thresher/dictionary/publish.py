@@ -1,0 +1,118 @@
+"""Writes a trained dictionary: the SAELens folder, its training curve, its manifest last."""
+
+from typing import Any
+
+import torch
+
+from thresher import __version__
+from thresher.activations.dense_reader import DenseSite
+from thresher.contracts import paths
+from thresher.contracts.manifests import (
+    CorpusManifest,
+    DictionaryManifest,
+    HarvestManifest,
+    Record,
+)
+from thresher.contracts.sites import Site
+from thresher.dictionary.batch_topk import Weights
+from thresher.dictionary.checkpoint import StepRecord
+from thresher.dictionary.evaluation import calibrate, evaluate, fold_scale
+from thresher.dictionary.spec import FitSpec
+from thresher.latents.weights import CONFIG_FILE, WEIGHTS_FILE, config_json, weights_safetensors
+from thresher.storage import ObjectStore
+from thresher.storage.artifacts import find_record, publish_manifest, put_file, record_bytes
+
+HOOK_NAMES = {
+    "resid_pre": "blocks.{layer}.hook_resid_pre",
+    "resid_mid": "blocks.{layer}.hook_resid_mid",
+    "resid_post": "blocks.{layer}.hook_resid_post",
+    "mlp_in": "blocks.{layer}.mlp.hook_in",
+    "mlp_out": "blocks.{layer}.hook_mlp_out",
+    "attn_out": "blocks.{layer}.hook_attn_out",
+}
+"""TransformerLens' name of each kind of site, which SAELens finds the model's activations by."""
+
+
+class TrainingMetrics(Record):
+    """training/metrics.json of a dictionary."""
+
+    threshold: float
+    """Of every latent, in the units of the harvest."""
+    input_scale: float
+    """What inputs were multiplied by in training; folded into the saved weights."""
+    history: list[StepRecord]
+
+
+@torch.no_grad()
+def publish_dictionary(
+    store: ObjectStore,
+    spec: FitSpec,
+    harvest: HarvestManifest,
+    site: DenseSite,
+    trained: tuple[Weights, float],
+    history: list[StepRecord],
+    identity: tuple[str, str],
+) -> DictionaryManifest:
+    """Calibrate, evaluate and write a dictionary.
+
+    Args:
+        store: where it goes.
+        spec: what it was fitted by.
+        harvest: what it was fitted to.
+        site: rows of that harvest.
+        trained: weights, and the scale of the inputs they were trained on.
+        history: the training curve.
+        identity: version and fit id.
+    """
+    weights, scale = trained
+    version, fit_id = identity
+    artifact = paths.dictionary(spec.name, version)
+    encoder, threshold = calibrate(fold_scale(weights, scale), site, harvest, spec)
+    metrics = evaluate(encoder, site, harvest, spec)
+    curve = TrainingMetrics(threshold=threshold, input_scale=scale, history=history)
+    metadata = saelens_metadata(store, harvest, spec, fit_id)
+    files = [
+        put_file(store, f"{artifact}/{CONFIG_FILE}", config_json(encoder, metadata)),
+        put_file(store, f"{artifact}/{WEIGHTS_FILE}", weights_safetensors(encoder)),
+        put_file(store, f"{artifact}/training/metrics.json", record_bytes(curve)),
+    ]
+    manifest = DictionaryManifest(
+        name=spec.name,
+        version=version,
+        fit_id=fit_id,
+        spec=spec.identity(),
+        architecture=spec.architecture.kind,
+        harvest_id=harvest.harvest_id,
+        site=spec.site,
+        d_in=encoder.d_in,
+        num_latents=encoder.num_latents,
+        k=spec.architecture.k,
+        num_training_rows=spec.training.num_steps * spec.training.batch_rows,
+        metrics=metrics,
+        files=files,
+        code_version=__version__,
+    )
+    return publish_manifest(store, artifact, manifest)
+
+
+def saelens_metadata(
+    store: ObjectStore, harvest: HarvestManifest, spec: FitSpec, fit_id: str
+) -> dict[str, Any]:
+    """What SAELens needs to run the dictionary beside its model, and the lineage under `thresher`."""
+    site = Site.parse(spec.site)
+    corpus = find_record(store, paths.manifest(paths.corpus(harvest.corpus_id)), CorpusManifest)
+    return {
+        "model_name": harvest.model.name,
+        "hook_name": HOOK_NAMES[site.kind].format(layer=site.layer),
+        "context_size": harvest.sequence_length,
+        "prepend_bos": corpus is not None and corpus.bos_token_id is not None,
+        "thresher": {
+            "fit_id": fit_id,
+            "harvest_id": harvest.harvest_id,
+            "corpus_id": harvest.corpus_id,
+            "site": spec.site,
+            "model_weights_sha256": harvest.model.weights_sha256,
+            "tokenizer_sha256": harvest.model.tokenizer_sha256,
+            "code_version": __version__,
+        },
+    }

@@ -1,0 +1,83 @@
+"""How far a fit is, told from its first worker to the driver by a small object that is overwritten."""
+
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+from thresher.contracts.manifests import Record
+from thresher.runtime.progress import Meter
+from thresher.storage import ObjectStore
+from thresher.storage.artifacts import find_record, record_bytes
+
+INTERVAL_S = 2.0
+
+
+class RunProgress(Record):
+    """training/progress.json: about a run, not about the dictionary, so it is in no manifest."""
+
+    num_rows: int
+    """Rows trained on, earlier runs included."""
+    rows_per_s: float
+    """Since this run began."""
+    data_wait_share: float
+    """Share of this run's time that training waited for data."""
+    fault: str | None = None
+    """Why training stopped for good."""
+
+
+def progress_key(artifact: str) -> str:
+    return f"{artifact}/training/progress.json"
+
+
+class ProgressWriter:
+    """Writes at most one record every few seconds."""
+
+    def __init__(self, store: ObjectStore, artifact: str, rows_before: int) -> None:
+        self._store, self._key, self._rows_before = store, progress_key(artifact), rows_before
+        self._start_s = time.monotonic()
+        self._written_s = 0.0
+
+    def write(self, num_rows: int, wait_s: float, *, fault: str | None = None, force: bool = False) -> None:
+        now_s = time.monotonic()
+        if not force and fault is None and now_s - self._written_s < INTERVAL_S:
+            return
+        self._written_s = now_s
+        elapsed_s = max(now_s - self._start_s, 1e-9)
+        record = RunProgress(
+            num_rows=num_rows,
+            rows_per_s=(num_rows - self._rows_before) / elapsed_s,
+            data_wait_share=wait_s / elapsed_s,
+            fault=fault,
+        )
+        self._store.put(self._key, record_bytes(record))
+
+
+class ProgressFollower:
+    """Moves the driver's meter while the block runs, by reading the worker's records."""
+
+    def __init__(self, store: ObjectStore, artifact: str, meter: Meter, num_rows: int) -> None:
+        self._store, self._key, self._meter, self._num_rows = store, progress_key(artifact), meter, num_rows
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="fit-progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+        self._advance()
+
+    def _follow(self) -> None:
+        while not self._done.wait(INTERVAL_S):
+            self._advance()
+
+    def _advance(self) -> None:
+        record = find_record(self._store, self._key, RunProgress)
+        if record is not None and record.num_rows > self._num_rows:
+            self._meter.advance(record.num_rows - self._num_rows)
+            self._num_rows = record.num_rows
