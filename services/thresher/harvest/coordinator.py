@@ -17,6 +17,7 @@ from thresher.contracts.manifests import (
     ShardCommit,
     SiteSummary,
 )
+from thresher.contracts.names import parse_reference
 from thresher.contracts.sites import Site
 from thresher.harvest.actor_pool import run_shards
 from thresher.harvest.plan import ShardPlan, harvested_splits, plan_shards
@@ -74,8 +75,8 @@ def resolve_inputs(spec: HarvestSpec) -> HarvestInputs:
         raise SpecError("splits", spec.splits, mend="These splits of the corpus are empty: build a larger corpus.")
     dictionary = None
     if spec.dictionary is not None:
-        name, _, version = spec.dictionary.partition("@")
-        dictionary = read_record(store, paths.manifest(paths.dictionary(name, version)), DictionaryManifest)
+        artifact = paths.dictionary(*parse_reference("dictionary", spec.dictionary))
+        dictionary = read_record(store, paths.manifest(artifact), DictionaryManifest)
         _check_dictionary(spec, dictionary, model)
     return HarvestInputs(spec, store, corpus, model, dictionary)
 

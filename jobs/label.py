@@ -1,0 +1,8 @@
+"""Ray job: labels features and scores the labels. Usage: python jobs/label.py SPEC.yaml [--set KEY=VALUE]."""
+
+import sys
+
+from thresher.pipelines.job import main
+
+if __name__ == "__main__":
+    sys.exit(main("label"))

@@ -1,0 +1,81 @@
+"""The stages that the command and the jobs share: what each takes, does and prints."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from thresher.config import Spec
+from thresher.corpus.spec import CorpusSpec
+from thresher.dictionary.spec import FitSpec
+from thresher.harvest.spec import HarvestSpec
+from thresher.labeling.spec import LabelSpec
+from thresher.pipelines.encode import EncodeSpec
+from thresher.release.spec import PublishSpec
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage. `run` imports what it needs when it is called, so that listing stages costs nothing."""
+
+    name: str
+    spec: type[Spec]
+    run: Callable[[Any], str]
+    """Makes the artifact, or finds it made; returns its id."""
+
+
+def run_corpus(spec: CorpusSpec) -> str:
+    from thresher.corpus.build import build_corpus
+
+    return build_corpus(spec).corpus_id
+
+
+def run_harvest(spec: HarvestSpec) -> str:
+    from thresher.harvest.coordinator import harvest
+
+    return harvest(spec).harvest_id
+
+
+def run_fit(spec: FitSpec) -> str:
+    from thresher.dictionary.fit import fit
+
+    return str(fit(spec).ref())
+
+
+def run_encode(spec: EncodeSpec) -> str:
+    from thresher.pipelines.cataloguing import catalogue_features
+    from thresher.pipelines.encode import encode
+
+    manifest = encode(spec)
+    catalogue_features(spec.root, manifest)
+    return manifest.features_id
+
+
+def run_label(spec: LabelSpec) -> str:
+    from thresher.labeling.run import label
+    from thresher.pipelines.cataloguing import catalogue_labels
+
+    manifest = label(spec)
+    catalogue_labels(spec.root, manifest)
+    return manifest.run_id
+
+
+def run_publish(spec: PublishSpec) -> str:
+    from thresher.pipelines.cataloguing import catalogue_release
+    from thresher.release.publish import publish
+
+    manifest = publish(spec)
+    catalogue_release(manifest)
+    return f"{manifest.name}@{manifest.version}"
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage("corpus", CorpusSpec, run_corpus),
+        Stage("harvest", HarvestSpec, run_harvest),
+        Stage("fit", FitSpec, run_fit),
+        Stage("encode", EncodeSpec, run_encode),
+        Stage("label", LabelSpec, run_label),
+        Stage("publish", PublishSpec, run_publish),
+    )
+}
