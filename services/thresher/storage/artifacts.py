@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from thresher.contracts import paths
 from thresher.contracts.errors import AlreadyExistsError, IntegrityError, MissingArtifactError
@@ -16,7 +16,7 @@ RecordT = TypeVar("RecordT", bound=Record)
 HASH_CHUNK_BYTES = 8 << 20
 
 
-def record_bytes(record: Record) -> bytes:
+def record_bytes(record: BaseModel) -> bytes:
     return (
         json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False) + "\n"
     ).encode()
@@ -50,7 +50,14 @@ def find_record(store: ObjectStore, key: str, model: type[RecordT]) -> RecordT |
 
 
 def create_record(store: ObjectStore, key: str, record: RecordT) -> RecordT:
-    """Create a record once. If another writer was first, its record is returned: what is stored holds."""
+    """Create a record once. If another writer was first, its record is returned: what is stored holds.
+
+    In a store without conditional writes this is safe only if one process alone makes the artifact's records.
+    """
+    if not store.has_conditional_writes():
+        if (found := find_record(store, key, type(record))) is None:
+            store.put(key, record_bytes(record))
+        return found or record
     try:
         store.put(key, record_bytes(record), if_absent=True)
     except ObjectExistsError:

@@ -61,7 +61,8 @@ class ObjectWriter(Protocol):
 
 
 class ObjectStore(Protocol):
-    """Keys are relative, `/`-separated, without a leading slash. Every call retries what may be retried.
+    """Keys are relative, `/`-separated, without a leading slash, and no key is a folder of another: `a` and
+    `a/b` exclude one another. Every call retries what may be retried.
 
     Errors: `ObjectMissingError`, `ObjectExistsError`, and `StoreError` with the store's url and the mend for
     everything else (unreachable, credentials refused, no such bucket, disk full).
@@ -84,7 +85,7 @@ class ObjectStore(Protocol):
         """Stream an object of unknown size; `if_absent` is decided when it is completed."""
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Every object whose key starts with `prefix`, in key order."""
+        """Every object whose key starts with `prefix`, in key order. May hold the whole list in memory."""
 
     def delete(self, key: str) -> None:
         """Remove an object; no error if there is none."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from thresher.contracts.errors import StoreError
 from thresher.storage.base import ConditionalWritesUnsupportedError, ObjectExistsError, ObjectInfo
 from thresher.storage.file_errors import FULL_DISK, file_errors
 
@@ -87,11 +88,16 @@ class FileWriter:
         os.fsync(file.fileno())
         self._info = object_info(self._key, os.fstat(file.fileno()))
         path = self._root / self._key
-        _make_folder(path.parent)
-        if self._if_absent:
-            _link(temporary, path, self._name)
-        else:
-            temporary.replace(path)
+        try:
+            _make_folder(path.parent)
+            if self._if_absent:
+                _link(temporary, path, self._name)
+            else:
+                temporary.replace(path)
+        except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+            raise StoreError(
+                f"{self._name}: a key cannot be a folder of another, as this one or a part of it is."
+            ) from error
         _sync_folder(path.parent)
 
 

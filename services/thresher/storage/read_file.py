@@ -109,6 +109,6 @@ def _copy(store: ObjectStore, entry: FileEntry, path: Path) -> None:
             size += file.write(data)
     if (size, digest.hexdigest()) != (entry.size, entry.sha256):
         raise IntegrityError(
-            f"{store.url}/{entry.key} is damaged: {size:,} bytes with sha256 {digest.hexdigest()[:12]}…, where the "
-            f"manifest says {entry.size:,} and {entry.sha256[:12]}…. Try again, then have it published again."
+            f"{store.url}/{entry.key} is damaged: {size:,} bytes, sha256 {digest.hexdigest()[:12]}…, where "
+            f"the manifest says {entry.size:,} and {entry.sha256[:12]}…. Try again; else publish it again."
         )

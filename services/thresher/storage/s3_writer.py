@@ -1,0 +1,116 @@
+"""A streaming write to S3: parts go up while the next is filled; the object appears on completion."""
+
+import hashlib
+import logging
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from thresher.contracts.errors import StoreError
+from thresher.storage.s3_upload import S3Upload
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+PART_BYTES = 8 << 20
+MAX_PARTS = 10_000  # S3's limit
+MAX_PARTS_IN_FLIGHT = 2
+logger = logging.getLogger(__name__)
+
+
+class S3Writer:
+    """The `ObjectWriter` of a bucket. Holds at most `MAX_PARTS_IN_FLIGHT` + 1 parts in memory.
+
+    What fits one part goes up as a single put. A killed writer leaves an invisible unfinished upload: give
+    the bucket a lifecycle rule that ends those.
+    """
+
+    def __init__(self, upload: S3Upload) -> None:
+        self._upload = upload
+        self._upload_id: str | None = None
+        self._digest, self._size, self._open = hashlib.sha256(), 0, False
+        self._buffer = bytearray()
+        self._pool = ThreadPoolExecutor(MAX_PARTS_IN_FLIGHT, thread_name_prefix="s3-part")
+        self._in_flight: deque[Future[CompletedPartTypeDef]] = deque()
+        self._done: list[CompletedPartTypeDef] = []
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    @property
+    def closed(self) -> bool:
+        return not self._open
+
+    def __enter__(self) -> Self:
+        self._open = True
+        return self
+
+    def write(self, data: bytes | memoryview) -> int:
+        assert self._open, "write inside the with block"
+        view = memoryview(data).cast("B")
+        self._digest.update(view)
+        self._size += view.nbytes
+        for start in range(0, view.nbytes, PART_BYTES):
+            self._buffer += view[start : start + PART_BYTES]
+            if len(self._buffer) > PART_BYTES:
+                self._send(PART_BYTES)
+        return view.nbytes
+
+    def flush(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open = False
+        if kind is not None:
+            self._abort()
+            return
+        try:
+            self._finish()
+        except BaseException:
+            self._abort()
+            raise
+
+    def _send(self, count: int) -> None:
+        if self._upload_id is None:
+            self._upload_id = self._upload.start()
+        while len(self._in_flight) >= MAX_PARTS_IN_FLIGHT:
+            self._collect()
+        number = len(self._done) + len(self._in_flight) + 1
+        if number > MAX_PARTS:
+            raise StoreError(
+                f"{self._upload.url} exceeds {MAX_PARTS * PART_BYTES:,} bytes: write smaller shards."
+            )
+        part = bytes(memoryview(self._buffer)[:count])
+        del self._buffer[:count]
+        self._in_flight.append(self._pool.submit(self._upload.upload_part, self._upload_id, number, part))
+
+    def _collect(self) -> None:
+        self._done.append(self._in_flight.popleft().result())
+
+    def _finish(self) -> None:
+        if self._upload_id is None:
+            self._upload.put(bytes(self._buffer))
+        else:
+            self._send(len(self._buffer))
+            while self._in_flight:
+                self._collect()
+            self._upload.complete(self._upload_id, self._done)
+        self._pool.shutdown()
+
+    def _abort(self) -> None:
+        """Give the upload up; that this fails too must not hide the first failure."""
+        self._pool.shutdown(cancel_futures=True)
+        if self._upload_id is None:
+            return
+        try:
+            self._upload.abort(self._upload_id)
+        except StoreError as error:
+            logger.warning("An unfinished upload is left in the bucket: %s", error)
