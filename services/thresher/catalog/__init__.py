@@ -1,1 +1,5 @@
-"""The SQL catalog of dictionaries, features, labels and scores; rebuilt from Parquet at any time."""
+"""The catalog: dictionaries, features, labels and scores in SQL, made from stored artifacts."""
+
+from thresher.catalog.database import DEFAULT_URL, Catalog, CatalogError, open_catalog
+
+__all__ = ["DEFAULT_URL", "Catalog", "CatalogError", "open_catalog"]
