@@ -32,7 +32,8 @@ class DenseSite:
         manifest: of the harvest.
         site: name of the site.
         cache_dir: local folder for shards of a remote store.
-        verify: hash files of a local store as well (downloads are always verified). One reader a run is enough.
+        verify: hash files of a local store as well (downloads are always verified). One reader a run is
+            enough.
 
     Raises:
         SpecError: the harvest has no such site, or holds sparse codes.
@@ -101,10 +102,14 @@ class DenseSite:
         num_rows = sum(batch.num_rows for batch in batches)
         if num_rows != shard.num_rows:
             raise IntegrityError(f"{entry.key} has {num_rows} rows; its record says {shard.num_rows}.")
-        self._batches += [
-            batch.column(0).flatten().to_numpy(zero_copy_only=True).reshape(-1, self.width)
-            for batch in batches
-        ]
+        self._batches += [_matrix(batch, self.width) for batch in batches]
+
+
+def _matrix(batch: pa.RecordBatch, width: int) -> RawRows:
+    """The one column of a record batch as a view of its buffer."""
+    column: Any = batch.column(0)
+    matrix: RawRows = column.flatten().to_numpy(zero_copy_only=True).reshape(-1, width)
+    return matrix
 
 
 def check_dense_site(manifest: HarvestManifest, site: str) -> None:

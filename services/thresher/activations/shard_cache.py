@@ -12,8 +12,8 @@ from thresher.storage.read_file import download
 def local_shard(store: ObjectStore, entry: FileEntry, cache_dir: Path, *, verify: bool) -> Path:
     """Path of a file with the bytes of `entry`.
 
-    A download is verified by sha256 before it appears under its hash's name, so whatever stands there is whole;
-    several processes may share the folder.
+    A download is verified by sha256 before it appears under its hash's name, so whatever stands there is
+    whole; several processes may share the folder.
 
     Raises:
         ObjectMissingError: a remote object is missing.

@@ -2,8 +2,8 @@
 
 A permutation of [0, n) is a Feistel network over the smallest even number of bits that holds n (Luby and
 Rackoff, 1988), with cycle walking for values that fall outside (Black and Rogaway, "Ciphers with arbitrary
-finite domains", CT-RSA 2002, section 3). Using such a cipher to shuffle training data follows Mitchell et al.,
-"Bandwidth-optimal random shuffling for GPUs" (2021).
+finite domains", CT-RSA 2002, section 3). Using such a cipher to shuffle training data follows Mitchell et
+al., "Bandwidth-optimal random shuffling for GPUs" (2021).
 
 Shape suffix N: numbers of items.
 """
@@ -45,7 +45,8 @@ def _encipher(values_N: KeyArray, keys: KeyArray, half_bits: int) -> KeyArray:
 def permute(positions_N: IndexArray, num_items: int, seed: int, epoch: int) -> IndexArray:
     """Which item stands at each position of the epoch's order.
 
-    A bijection of [0, num_items) that depends on (num_items, seed, epoch) alone; memory is that of `positions_N`.
+    A bijection of [0, num_items) that depends on (num_items, seed, epoch) alone; memory is that of
+    `positions_N`.
     """
     half_bits = max(1, (max(num_items - 1, 1).bit_length() + 1) // 2)
     keys = _round_keys(seed, epoch)

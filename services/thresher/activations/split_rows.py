@@ -10,7 +10,7 @@ IndexArray = npt.NDArray[np.int64]
 
 
 class SplitRows:
-    """The rows of a split from position `min_position` on, numbered 0 to `len(self)`, mapped to rows of the harvest.
+    """The rows of a split from position `min_position` on, numbered from 0, mapped to rows of the harvest.
 
     Position 0 is left out by default where sequences begin with BOS: its activations are an attention sink,
     the same in every sequence and many times larger than the rest.
@@ -53,7 +53,7 @@ class SplitRows:
 
 
 def _runs(manifest: HarvestManifest, split: SplitName) -> list[tuple[int, int]]:
-    """(first row in the harvest, number of sequences) of each run of the split's sequences within one shard."""
+    """(first row in the harvest, number of sequences) of each run of the split's sequences in a shard."""
     runs = []
     shard_start_row = 0
     for shard in sorted(manifest.shards, key=lambda item: item.index):

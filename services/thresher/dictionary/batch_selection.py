@@ -14,9 +14,10 @@ BOUND_MARGIN = 0.95
 class BatchTopKSelector:
     """Exact selection over the global batch, at the cost of one comparison per pre-activation.
 
-    The cut of one batch, less a margin, is a lower bound that almost always holds for the next: only values above
-    it are candidates. Where it does not hold the batch is read again from 0, so the result never depends on it.
-    Workers exchange their candidates' values, so the result does not depend on the number of workers either.
+    The cut of one batch, less a margin, is a lower bound that almost always holds for the next: only values
+    above it are candidates. Where it does not hold the batch is read again from 0, so the result never
+    depends on it. Workers exchange their candidates' values, so the result does not depend on the number of
+    workers either.
     """
 
     def __init__(self, k: int) -> None:

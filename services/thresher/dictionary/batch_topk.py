@@ -1,4 +1,4 @@
-"""BatchTopK (Bussmann, Leask and Nanda 2024) with the auxiliary loss of Gao et al. (2024, A.2): the objective.
+"""The objective of BatchTopK (Bussmann et al. 2024), with the auxiliary loss of Gao et al. (2024, A.2).
 
 Shape suffixes: B rows of this worker, D width of the activations, F latents, K active codes, N dead latents.
 """
@@ -13,7 +13,7 @@ from thresher.latents.kernels import SparseCodes, sparse_decode, sparse_encode
 
 @dataclass
 class Weights:
-    """Of a dictionary in training; decoder rows have unit norm. Codes are W_enc (x - b_dec) + b_enc where active."""
+    """Of a dictionary in training; decoder rows have unit norm. z = W_enc (x - b_dec) + b_enc."""
 
     W_enc_FD: torch.Tensor
     b_enc_F: torch.Tensor
@@ -36,8 +36,8 @@ class Losses:
 class BatchTopKObjective:
     """Fraction of variance unexplained, plus that of the residual by dead latents.
 
-    Both are sums over this worker's rows divided by the rows of the global batch and by a variance fixed for the
-    run, so that the gradients of all workers add up to those of one worker with the whole batch.
+    Both are sums over this worker's rows divided by the rows of the global batch and by a variance fixed
+    for the run, so that the gradients of all workers add up to those of one worker with the whole batch.
 
     Args:
         k: mean active latents a row.
@@ -65,7 +65,10 @@ class BatchTopKObjective:
     def _dead_error(
         self, weights: Weights, x_BD: torch.Tensor, residual_BD: torch.Tensor, dead_F: torch.Tensor
     ) -> torch.Tensor:
-        """min(N / k_aux, 1) * |residual - its reconstruction by each row's k_aux largest dead latents, no b_dec|^2."""
+        """min(N / k_aux, 1) * |residual - residual_hat|^2, summed.
+
+        residual_hat is decoded, without b_dec, from the k_aux largest dead latents of each row.
+        """
         dead_N = dead_F.nonzero().squeeze(1)
         num_dead = dead_N.numel()
         if num_dead == 0:

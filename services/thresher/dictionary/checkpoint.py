@@ -1,7 +1,7 @@
 """Checkpoints in the object store: a resumed fit goes on with the bits it was interrupted with.
 
-A checkpoint is an object named by its step. A small record, written after it, says which one is the last; older
-ones are removed only then. Whatever instant a run dies at, the record names a whole checkpoint.
+A checkpoint is an object named by its step. A small record, written after it, says which one is the last;
+older ones are removed only then. Whatever instant a run dies at, the record names a whole checkpoint.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Data-parallel collectives that are the identity in a single process. Tensors only: nothing is ever pickled."""
+"""Collectives that are the identity in a single process. Tensors only: nothing is ever pickled."""
 
 import torch
 from torch import distributed

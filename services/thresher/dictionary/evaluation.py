@@ -1,4 +1,4 @@
-"""From trained weights to the dictionary that is published: scale folded, threshold calibrated, quality measured.
+"""From trained weights to the published dictionary: scale folded, threshold calibrated, quality measured.
 
 Shape suffixes: B rows, D width of the activations, F latents.
 """
@@ -23,10 +23,10 @@ BATCH_ROWS = 4096
 
 
 def fold_scale(weights: Weights, scale: float) -> SparseEncoder:
-    """The dictionary for inputs as they were harvested, from one trained on inputs times `scale`; threshold 0.
+    """The dictionary for inputs as harvested, from one trained on inputs times `scale`; threshold 0.
 
-    With x' = s x, dividing both biases by s divides codes and reconstructions by s: W_enc and the unit-norm W_dec
-    stay as they are.
+    With x' = s x, dividing both biases by s divides codes and reconstructions by s: W_enc and the unit-norm
+    W_dec stay as they are.
     """
     return SparseEncoder(
         W_enc_DF=weights.W_enc_FD.detach().T.contiguous(),

@@ -115,8 +115,8 @@ def _train_on_ray(store: ObjectStore, spec: FitSpec, version: str, fit_id: str) 
             trainer.fit()
         except TrainingFailedError as error:
             raise FitFailedError(
-                f"Training of {spec.name}@{version} failed: {error}. Mend the cause and fit again: it goes on from "
-                "its last checkpoint."
+                f"Training of {spec.name}@{version} failed: {error}. Mend the cause and fit again: "
+                "it goes on from its last checkpoint."
             ) from error
     record = find_record(store, progress_key(artifact), RunProgress)
     if record is not None and record.fault is not None:

@@ -57,7 +57,7 @@ def geometric_median(x_ND: torch.Tensor) -> torch.Tensor:
 
 
 def initial_weights(num_latents: int, centre_D: torch.Tensor, seed: int) -> Weights:
-    """Random unit decoder rows, the encoder their transpose, biases 0 and the centre (Gao et al. 2024, A.1)."""
+    """Random unit decoder rows, the encoder their transpose, b_dec the centre (Gao et al. 2024, A.1)."""
     generator = torch.Generator().manual_seed(seed)
     W_dec_FD = functional.normalize(torch.randn(num_latents, centre_D.numel(), generator=generator), dim=1)
     return Weights(

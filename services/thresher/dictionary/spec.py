@@ -4,6 +4,7 @@ import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
+from pydantic.config import JsonDict
 
 from thresher.config import Spec
 from thresher.contracts.errors import SpecError
@@ -16,7 +17,7 @@ REFERENCE_LEARNING_RATE = (
     2e-4  # at that number of latents, falling with its square root (Gao et al. 2024, section 3)
 )
 
-OPERATIONAL = {"operational": True}
+OPERATIONAL: JsonDict = {"operational": True}
 
 
 class BatchTopKSpec(Spec):
@@ -29,7 +30,7 @@ class BatchTopKSpec(Spec):
     k: int = Field(gt=0)
     """Mean number of active latents a row."""
     k_aux: int | None = Field(default=None, gt=0)
-    """Dead latents a row that model the residual; null is half the width of the activations (Gao et al. 2024, A.2)."""
+    """Dead latents a row that model the residual; null is half of d_in (Gao et al. 2024, A.2)."""
     aux_coefficient: float = Field(default=1 / 32, ge=0)
     """Weight of the loss of those dead latents; 0 leaves it out."""
 

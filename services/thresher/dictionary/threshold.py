@@ -16,9 +16,10 @@ def calibrate_threshold(
 ) -> float:
     """The one threshold at which exactly k * num_rows codes are active over all batches x_BD together.
 
-    It is the exact (k * num_rows + 1)-th largest pre-activation, pooled over rows and latents: a code is active
-    where it is greater. A running mean of the batches' smallest selected values, as BatchTopK is usually saved
-    with, is biased by its start and by the weights of earlier steps. 0 if there are not that many positive values.
+    It is the exact (k * num_rows + 1)-th largest pre-activation, pooled over rows and latents: a code is
+    active where it is greater. A running mean of the batches' smallest selected values, as BatchTopK is
+    usually saved with, is biased by its start and by the weights of earlier steps. 0 if there are not that
+    many positive values.
 
     Memory is that of two batches of pre-activations and of twice the values kept.
     """

@@ -25,6 +25,7 @@ from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import read_record
 
 RECORD_EVERY_STEPS = 20
+CPU = torch.device("cpu")
 
 
 class DivergedError(ThresherError):
@@ -40,7 +41,7 @@ class FitJob:
     fit_id: str
     rank: int = 0
     world_size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
 
     @property
     def artifact(self) -> str:

@@ -66,8 +66,8 @@ class Trainer:
     def __init__(self, spec: FitSpec, state: TrainingState, device: torch.device) -> None:
         self._spec = spec
         scalars = torch.tensor([state.step, state.scale, state.variance], dtype=torch.float64, device=device)
-        step, self._scale, variance = copy_from_first_worker(scalars).tolist()
-        self._step = int(step)
+        step, scale, variance = copy_from_first_worker(scalars).tolist()
+        self._step, self._scale = int(step), float(scale)
         tensors = {
             name: copy_from_first_worker(value.to(device, copy=True)) for name, value in state.tensors.items()
         }
@@ -106,7 +106,8 @@ class Trainer:
         global_rows = self._spec.training.batch_rows
         losses = self._objective.losses(self.weights, x_BD * self._scale, dead_F, global_rows)
         self._adam.zero_grad()
-        (losses.reconstruction + self._spec.architecture.aux_coefficient * losses.auxiliary).backward()
+        loss = losses.reconstruction + self._spec.architecture.aux_coefficient * losses.auxiliary
+        torch.autograd.backward(loss)
         for weight in self.weights.named().values():
             assert weight.grad is not None
             sum_over_workers(weight.grad)

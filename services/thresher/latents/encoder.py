@@ -14,7 +14,7 @@ MAX_PREACTIVATIONS = 1 << 25  # per piece of a batch: 128 MiB of float32
 
 @dataclass(frozen=True)
 class SparseEncoder:
-    """JumpReLU dictionary (Rajamanoharan et al. 2024, equation 2), as SAELens stores it; every tensor float32.
+    """JumpReLU dictionary (Rajamanoharan et al. 2024, eq. 2), as SAELens stores it; every tensor float32.
 
     z = (x - b_dec) W_enc + b_enc; a latent's code is z where z > max(threshold, 0), and 0 elsewhere.
     """
@@ -53,7 +53,7 @@ class SparseEncoder:
         piece_rows = max(1, MAX_PREACTIVATIONS // self.num_latents)
         floor_F = self.threshold_F.clamp(min=0)
         return _concatenate(
-            [codes_above(self.preactivations(piece), floor_F) for piece in x_BD.split(piece_rows)]
+            [codes_above(self.preactivations(piece), floor_F) for piece in torch.split(x_BD, piece_rows)]
         )
 
     @torch.no_grad()

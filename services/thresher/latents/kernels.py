@@ -75,8 +75,8 @@ def sparse_encode(
 ) -> torch.Tensor:
     """values_K of chosen codes as a differentiable function of the encoder's weights.
 
-    `codes` were chosen from z = W_enc (x - b_dec) + b_enc: their values are taken as computed there, and only the
-    gradient with respect to W_enc, b_enc and b_dec is added.
+    `codes` were chosen from z = W_enc (x - b_dec) + b_enc: their values are taken as computed there, and only
+    the gradient with respect to W_enc, b_enc and b_dec is added.
     """
     out: torch.Tensor = _SparseEncode.apply(x_BD, W_enc_FD, b_enc_F, b_dec_D, codes)  # type: ignore[no-untyped-call]
     return out
