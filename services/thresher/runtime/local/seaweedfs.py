@@ -17,6 +17,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from thresher.runtime.local.private_file import write_private
 from thresher.runtime.local.processes import (
     LOOPBACK,
     PORT_RANGE,
@@ -76,23 +77,42 @@ class SeaweedFS:
             "AWS_REGION": REGION,
         }
 
+    def wait_until_ready(self, timeout_s: float = 60.0) -> None:
+        """Return when the bucket answers.
+
+        Raises:
+            LocalProcessError: the server ended or was not ready in time; it is stopped.
+        """
+        wait_until_healthy(self.process, lambda: _is_healthy(self.settings), timeout_s)
+
     def stop(self) -> None:
         self.process.stop()
 
 
-def start_seaweedfs(
-    folder: Path, *, s3_port: int | None = None, detached: bool = False, timeout_s: float = 60.0
-) -> SeaweedFS:
-    """Start SeaweedFS over `folder` and make the bucket `thresher`; what earlier runs stored is there again.
+def start_seaweedfs(folder: Path, *, s3_port: int | None = None) -> SeaweedFS:
+    """Start SeaweedFS over `folder` with a bucket `thresher`, and wait until it answers."""
+    server = launch_seaweedfs(folder, s3_port=s3_port)
+    server.wait_until_ready()
+    return server
+
+
+def launch_seaweedfs(folder: Path, *, s3_port: int | None = None, detached: bool = False) -> SeaweedFS:
+    """Start SeaweedFS without waiting; what earlier runs stored in `folder` is there again.
+
+    Args:
+        folder: holds data, settings, credentials (readable by this user alone) and log.
+        s3_port: of the API; None takes the last one if it is free, else any.
+        detached: outlive this process.
 
     Raises:
         SpecError: `s3_port` is in use.
-        LocalProcessError: the server is not installed, runs over this folder already, or did not start.
+        LocalProcessError: the server is not installed, or runs over this folder already.
     """
+    folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with _folder_lock(folder) as lock:
         settings = _settings(folder, s3_port)
-        _write_private(folder / "s3.json", _identities(settings))
+        write_private(folder / "s3.json", json.dumps(_identities(settings)))
         process = start_process(
             "SeaweedFS",
             _command(settings),
@@ -101,7 +121,6 @@ def start_seaweedfs(
             detached=detached,
             pass_fds=(lock,),
         )
-        wait_until_healthy(process, lambda: _is_healthy(settings), timeout_s)
     return SeaweedFS(settings, process)
 
 
@@ -129,7 +148,7 @@ def _settings(folder: Path, s3_port: int | None) -> SeaweedFSSettings:
         s3_port=free_port(s3_port),
         internal_ports=_internal_ports(),
     )
-    _write_private(file, asdict(new))
+    write_private(file, json.dumps(asdict(new)))
     return new
 
 
@@ -205,12 +224,3 @@ def _is_healthy(settings: SeaweedFSSettings) -> bool:
     finally:
         client.close()
     return True
-
-
-def _write_private(path: Path, value: dict[str, Any]) -> None:
-    """JSON that only this user reads, from its first byte on."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(value, file, indent=1)
-    partial.replace(path)
