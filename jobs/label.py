@@ -1,4 +1,7 @@
-"""Ray job: labels features and scores the labels. Usage: python jobs/label.py SPEC.yaml [--set KEY=VALUE]."""
+"""Ray job: labels features and scores the labels.
+
+Usage: python jobs/label.py SPEC.yaml [--set KEY=VALUE]
+"""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""Ray job: publishes a release. Usage: python jobs/publish.py SPEC.yaml [--set KEY=VALUE]."""
+"""Ray job: publishes a release.
+
+Usage: python jobs/publish.py SPEC.yaml [--set KEY=VALUE]
+"""
 
 import sys
 

@@ -19,7 +19,9 @@ class Spec(BaseModel):
     they never enter an artifact's id.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
+    )
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
@@ -62,7 +64,9 @@ def _without_operational(spec: BaseModel) -> dict[str, Any]:
             continue
         value = getattr(spec, name)
         out[name] = (
-            _without_operational(value) if isinstance(value, Spec) else spec.model_dump(mode="json", include={name})[name]
+            _without_operational(value)
+            if isinstance(value, Spec)
+            else spec.model_dump(mode="json", include={name})[name]
         )
     return out
 
@@ -90,7 +94,9 @@ def _spec_error(cls: type[BaseModel], error: ValidationError) -> SpecError:
     if first["type"] == "missing":
         return SpecError(field, MISSING, mend=f"{cls.__name__} needs this key: add it to the spec.")
     if first["type"] == "extra_forbidden":
-        return SpecError(field, first["input"], allowed=_siblings(cls, location), mend="Remove or correct the key.")
+        return SpecError(
+            field, first["input"], allowed=_siblings(cls, location), mend="Remove or correct the key."
+        )
     return SpecError(field, first["input"], mend=first["msg"] + ".")
 
 

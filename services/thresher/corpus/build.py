@@ -20,7 +20,7 @@ from thresher.corpus.packing import PackedSequence, Packer
 from thresher.corpus.sources import read_documents
 from thresher.corpus.spec import CorpusSpec
 from thresher.runtime.model_identity import tokenizer_sha256
-from thresher.runtime.progress import Meter, progress
+from thresher.runtime.progress import progress
 from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import find_record, publish_manifest, put_file, record_bytes
 
@@ -87,7 +87,9 @@ def _token_id(tokenizer: Tokenizer, field: str, token: str | None) -> int | None
 
 def _documents_sha256(dealt: list[DealtDocument]) -> str:
     # The order is a hash of each text, so these pairs stand for the whole content.
-    return sha256_hex(json.dumps([[item.document.doc_id, item.source, item.order.hex()] for item in dealt]).encode())
+    return sha256_hex(
+        json.dumps([[item.document.doc_id, item.source, item.order.hex()] for item in dealt]).encode()
+    )
 
 
 def _pack(
@@ -100,7 +102,10 @@ def _pack(
     quotas = _quotas(spec)
     packers = {split: Packer(spec.sequence_length, bos_token_id, separator_token_id) for split in SPLITS}
     packed: dict[SplitName, list[PackedSequence]] = {split: [] for split in SPLITS}
-    limits = {split: round(spec.max_tokens * getattr(spec.splits, split)) // spec.sequence_length for split in SPLITS}
+    limits = {
+        split: round(spec.max_tokens * getattr(spec.splits, split)) // spec.sequence_length
+        for split in SPLITS
+    }
     used: set[str] = set()
     with progress("corpus", sum(limits.values()) * spec.sequence_length, "tokens") as meter:
         for item, token_ids in _tokenised(tokenizer, _within(dealt, quotas), spec.max_document_tokens):
@@ -138,7 +143,9 @@ def _tokenised(
 ) -> Iterator[tuple[DealtDocument, list[int]]]:
     documents = iter(dealt)
     while batch := list(islice(documents, DOCUMENTS_PER_BATCH)):
-        encodings = tokenizer.encode_batch_fast([item.document.text for item in batch], add_special_tokens=False)
+        encodings = tokenizer.encode_batch_fast(
+            [item.document.text for item in batch], add_special_tokens=False
+        )
         for item, encoding in zip(batch, encodings, strict=True):
             yield item, encoding.ids[:max_document_tokens]
 
@@ -162,9 +169,11 @@ def _ranges(packed: dict[SplitName, list[PackedSequence]]) -> list[SplitRange]:
     return ranges
 
 
-def _write(store: ObjectStore, artifact: str, packed: dict[SplitName, list[PackedSequence]]) -> list[SequenceFile]:
+def _write(
+    store: ObjectStore, artifact: str, packed: dict[SplitName, list[PackedSequence]]
+) -> list[SequenceFile]:
     rows = [(split, sequence) for split in SPLITS for sequence in packed[split]]
-    files = []
+    files: list[SequenceFile] = []
     for first in range(0, len(rows), SEQUENCES_PER_FILE):
         part = rows[first : first + SEQUENCES_PER_FILE]
         buffer = io.BytesIO()
@@ -182,7 +191,10 @@ def _table(first: int, part: list[tuple[SplitName, PackedSequence]]) -> pa.Table
             "token_ids": pa.array([sequence.token_ids for _, sequence in part], schemas.TOKENS),
             "segments": pa.array(
                 [
-                    [{"doc_id": doc_id, "start": start, "length": length} for doc_id, start, length in sequence.segments]
+                    [
+                        {"doc_id": doc_id, "start": start, "length": length}
+                        for doc_id, start, length in sequence.segments
+                    ]
                     for _, sequence in part
                 ],
                 pa.list_(schemas.SEGMENT),

@@ -36,7 +36,9 @@ def _text_files(source: TextFilesSource) -> Iterator[Document]:
         raise SpecError("sources.folder", source.folder, mend="Give a folder that exists.")
     for file in sorted(folder.rglob(source.pattern)):
         if file.is_file():
-            yield Document(file.relative_to(folder).as_posix(), file.read_text(encoding="utf-8", errors="replace"))
+            yield Document(
+                file.relative_to(folder).as_posix(), file.read_text(encoding="utf-8", errors="replace")
+            )
 
 
 def _existing_file(path: str) -> Path:
@@ -54,12 +56,19 @@ def _json_lines(source: JsonLinesSource) -> Iterator[Document]:
             try:
                 item = json.loads(line)
             except json.JSONDecodeError as error:
-                raise SpecError("sources.path", source.path, mend=f"Line {number + 1} is not JSON: {error}.") from error
+                raise SpecError(
+                    "sources.path", source.path, mend=f"Line {number + 1} is not JSON: {error}."
+                ) from error
             if not isinstance(item, dict) or not isinstance(item.get(source.text_field), str):
                 raise SpecError(
-                    "sources.text_field", source.text_field, mend=f"Line {number + 1} has no such text: correct the key."
+                    "sources.text_field",
+                    source.text_field,
+                    mend=f"Line {number + 1} has no such text: correct the key.",
                 )
-            yield Document(_doc_id(file, number, item.get(source.id_field) if source.id_field else None), item[source.text_field])
+            yield Document(
+                _doc_id(file, number, item.get(source.id_field) if source.id_field else None),
+                item[source.text_field],
+            )
 
 
 def _parquet(source: ParquetSource) -> Iterator[Document]:
@@ -68,11 +77,16 @@ def _parquet(source: ParquetSource) -> Iterator[Document]:
     columns = [name for name in (source.text_field, source.id_field) if name]
     for column in columns:
         if column not in table.schema_arrow.names:
-            raise SpecError("sources.text_field", column, allowed=table.schema_arrow.names, mend="Name a column.")
+            raise SpecError(
+                "sources.text_field", column, allowed=table.schema_arrow.names, mend="Name a column."
+            )
     number = 0
     for batch in table.iter_batches(columns=columns):
         for item in batch.to_pylist():
-            yield Document(_doc_id(file, number, item[source.id_field] if source.id_field else None), item[source.text_field] or "")
+            yield Document(
+                _doc_id(file, number, item[source.id_field] if source.id_field else None),
+                item[source.text_field] or "",
+            )
             number += 1
 
 
@@ -86,7 +100,9 @@ def _bundled(source: BundledSource) -> Iterator[Document]:
         for file in sorted(Path(folder).rglob("*.py")):
             name = file.relative_to(folder)
             if not {"site-packages", "test", "tests", "idlelib"} & set(name.parts):
-                yield Document(f"python/{name.as_posix()}", file.read_text(encoding="utf-8", errors="replace"))
+                yield Document(
+                    f"python/{name.as_posix()}", file.read_text(encoding="utf-8", errors="replace")
+                )
         return
     summaries = json.loads(wikipedia_summaries().read_text(encoding="utf-8"))
     for title, summary in sorted(summaries.items()):

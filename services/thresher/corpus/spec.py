@@ -83,7 +83,9 @@ class SplitShares(Spec):
     def _sum_to_one(self) -> "SplitShares":
         total = self.fit + self.explain + self.report
         if abs(total - 1) > 1e-6:
-            raise SpecError("splits", round(total, 6), allowed="fractions that sum to 1", mend="Correct the fractions.")
+            raise SpecError(
+                "splits", round(total, 6), allowed="fractions that sum to 1", mend="Correct the fractions."
+            )
         return self
 
 

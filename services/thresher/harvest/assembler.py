@@ -17,7 +17,9 @@ class CoverageError(ThresherError):
 class SequenceAssembler:
     """Collects the rows of a range of sequences and hands them on in order, each once, each whole."""
 
-    def __init__(self, sites: list[str], first_sequence: int, num_sequences: int, sequence_length: int) -> None:
+    def __init__(
+        self, sites: list[str], first_sequence: int, num_sequences: int, sequence_length: int
+    ) -> None:
         self._sites = sites
         self._next = self._first = first_sequence
         self._stop = first_sequence + num_sequences

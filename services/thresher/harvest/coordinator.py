@@ -70,9 +70,13 @@ def resolve_inputs(spec: HarvestSpec) -> HarvestInputs:
     store = open_store(spec.root)
     corpus = open_sequences(store, spec.corpus).manifest
     if corpus.tokenizer_sha256 != model.tokenizer_sha256:
-        raise SpecError("corpus", spec.corpus, mend="It was tokenised for another model: build it with this tokenizer.")
+        raise SpecError(
+            "corpus", spec.corpus, mend="It was tokenised for another model: build it with this tokenizer."
+        )
     if not harvested_splits(spec, corpus):
-        raise SpecError("splits", spec.splits, mend="These splits of the corpus are empty: build a larger corpus.")
+        raise SpecError(
+            "splits", spec.splits, mend="These splits of the corpus are empty: build a larger corpus."
+        )
     dictionary = None
     if spec.dictionary is not None:
         artifact = paths.dictionary(*parse_reference("dictionary", spec.dictionary))
@@ -86,16 +90,24 @@ def _check_sites(spec: HarvestSpec, model: ModelIdentity) -> None:
     for text in spec.sites:
         site = Site.parse(text)
         if site.layer >= model.num_layers:
-            raise SpecError("sites", text, allowed=f"layers 0 to {model.num_layers - 1}", mend="Lower the layer.")
+            raise SpecError(
+                "sites", text, allowed=f"layers 0 to {model.num_layers - 1}", mend="Lower the layer."
+            )
         if site.kind not in taps:
             raise SpecError("sites", text, allowed=sorted(taps), mend="Use a kind that this model has.")
 
 
 def _check_dictionary(spec: HarvestSpec, dictionary: DictionaryManifest, model: ModelIdentity) -> None:
     if dictionary.site != spec.sites[0]:
-        raise SpecError("sites", spec.sites[0], allowed=[dictionary.site], mend="Use the site it was fitted on.")
+        raise SpecError(
+            "sites", spec.sites[0], allowed=[dictionary.site], mend="Use the site it was fitted on."
+        )
     if dictionary.d_in != model.d_model:
-        raise SpecError("dictionary", spec.dictionary, mend=f"It reads {dictionary.d_in} values a row, not {model.d_model}.")
+        raise SpecError(
+            "dictionary",
+            spec.dictionary,
+            mend=f"It reads {dictionary.d_in} values a row, not {model.d_model}.",
+        )
 
 
 def harvest(spec: HarvestSpec) -> HarvestManifest:
@@ -111,7 +123,9 @@ def harvest(spec: HarvestSpec) -> HarvestManifest:
     if found is not None:
         return found
     if not inputs.store.has_conditional_writes():
-        raise StoreError(f"{inputs.store.url} does not keep conditional writes, which exactly-once commits need.")
+        raise StoreError(
+            f"{inputs.store.url} does not keep conditional writes, which exactly-once commits need."
+        )
     inputs.store.put(paths.spec(artifact), record_bytes(spec))
     plans = plan_shards(spec, inputs.corpus, artifact)
     commits = committed_shards(inputs.store, plans)
@@ -121,7 +135,9 @@ def harvest(spec: HarvestSpec) -> HarvestManifest:
         for commit in run_shards(spec, inputs.corpus.sequence_length, missing):
             commits[commit.index] = commit
             meter.advance(commit.num_rows)
-    return publish_manifest(inputs.store, artifact, build_manifest(inputs, [commits[plan.index] for plan in plans]))
+    return publish_manifest(
+        inputs.store, artifact, build_manifest(inputs, [commits[plan.index] for plan in plans])
+    )
 
 
 def committed_shards(store: ObjectStore, plans: list[ShardPlan]) -> dict[int, ShardCommit]:
@@ -145,8 +161,12 @@ def build_manifest(inputs: HarvestInputs, commits: list[ShardCommit]) -> Harvest
     num_rows = sum(commit.num_rows for commit in commits)
     expected = sum(item.stop - item.start for item in splits) * inputs.corpus.sequence_length
     if num_rows != expected:
-        raise MissingArtifactError(f"Harvest {inputs.harvest_id} has {num_rows} rows, should have {expected}.")
-    check_sizes(inputs.store, [entry for commit in commits for entry in [*commit.sites.values(), commit.rows]])
+        raise MissingArtifactError(
+            f"Harvest {inputs.harvest_id} has {num_rows} rows, should have {expected}."
+        )
+    check_sizes(
+        inputs.store, [entry for commit in commits for entry in [*commit.sites.values(), commit.rows]]
+    )
     width = inputs.dictionary.num_latents if inputs.dictionary else inputs.model.d_model
     return HarvestManifest(
         harvest_id=inputs.harvest_id,

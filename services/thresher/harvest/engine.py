@@ -4,11 +4,11 @@ import os
 from types import TracebackType
 from typing import Any, Self
 
+from thresher.activations.sequences import open_sequences
 from thresher.contracts.manifests import EngineProvenance, ShardCommit
 from thresher.harvest.plan import ShardPlan
 from thresher.harvest.spec import HarvestSpec
 from thresher.harvest.tap_worker import request_id
-from thresher.activations.sequences import open_sequences
 from thresher.storage import open_store
 
 CPU_WORKER = "thresher.harvest.cpu_worker.HarvestCPUWorker"
@@ -46,7 +46,9 @@ class HarvestEngine:
         )
         self._prompt = TokensPrompt
         self._sampling = SamplingParams(max_tokens=1, temperature=0.0, detokenize=False)
-        self.provenance = EngineProvenance.model_validate_json(self._call("thresher_install", spec.model_dump_json()))
+        self.provenance = EngineProvenance.model_validate_json(
+            self._call("thresher_install", spec.model_dump_json())
+        )
 
     def _call(self, method: str, *arguments: str) -> Any:
         results = self._engine.collective_rpc(method, args=arguments)
@@ -69,7 +71,9 @@ class HarvestEngine:
         stop = plan.first_sequence + plan.num_sequences
         token_ids = self._sequences.token_ids(plan.first_sequence, stop)
         for sequence, tokens in zip(range(plan.first_sequence, stop), token_ids.tolist(), strict=True):
-            self._engine.add_request(request_id(sequence), self._prompt(prompt_token_ids=tokens), self._sampling)
+            self._engine.add_request(
+                request_id(sequence), self._prompt(prompt_token_ids=tokens), self._sampling
+            )
         while self._engine.has_unfinished_requests():
             self._engine.step()
 

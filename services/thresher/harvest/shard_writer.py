@@ -103,7 +103,9 @@ class ShardWriter:
             num_sequences=self._plan.num_sequences,
             num_rows=self._rows.num_rows,
             sites={site: file.entry() for site, file in self._files.items()},
-            rows=put_file(self._store, paths.rows_shard(self._plan.artifact, self._plan.index), rows_buffer.getvalue()),
+            rows=put_file(
+                self._store, paths.rows_shard(self._plan.artifact, self._plan.index), rows_buffer.getvalue()
+            ),
             provenance=provenance,
         )
         check_sizes(self._store, [*record.sites.values(), record.rows])

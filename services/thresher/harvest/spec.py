@@ -49,7 +49,7 @@ class HarvestSpec(Spec):
     """Folder of the model, at the same path on every node. Its bytes, not its path, enter the id."""
     sites: Annotated[list[str], Field(min_length=1)]
     """Where to read, as kind.layer: resid_post.12."""
-    splits: Annotated[list[SplitName], Field(min_length=1)] = ["fit", "report"]
+    splits: Annotated[tuple[SplitName, ...], Field(min_length=1)] = ("fit", "report")
     """Which splits of the corpus to run."""
     encoding: EncodingName = "bfloat16"
     """How dense rows are stored. Not used with a dictionary."""

@@ -108,7 +108,9 @@ class TapWorker(WorkerBase):
         for item in step_rows(self.model_runner):
             part = slice(item.first_row, item.first_row + item.count)
             self._thresher_shard.add(
-                sequence_of(item.request_id), item.start, {site: x_ND[part].cpu() for site, x_ND in rows.items()}
+                sequence_of(item.request_id),
+                item.start,
+                {site: x_ND[part].cpu() for site, x_ND in rows.items()},
             )
         return output
 

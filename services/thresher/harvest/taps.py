@@ -25,7 +25,9 @@ class Taps:
         self._armed = False
         for site in sites:
             if site.layer >= len(layers):
-                raise SpecError("site", str(site), allowed=f"layers 0 to {len(layers) - 1}", mend="Lower the layer.")
+                raise SpecError(
+                    "site", str(site), allowed=f"layers 0 to {len(layers) - 1}", mend="Lower the layer."
+                )
             self._hook(layers[site.layer], str(site), family.taps[site.kind])
         if stop_early:
             stack.end_layer = min(stack.end_layer, max(site.layer for site in sites) + 1)

@@ -16,7 +16,9 @@ def main(stage_name: str, arguments: Sequence[str] | None = None) -> int:
     stage = STAGES[stage_name]
     parser = argparse.ArgumentParser(description=stage.spec.__doc__)
     parser.add_argument("spec", help="YAML file")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the spec")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the spec"
+    )
     options = parser.parse_args(arguments)
     try:
         print(run_stage(stage_name, options.spec, options.set))

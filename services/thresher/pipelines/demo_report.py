@@ -1,0 +1,62 @@
+"""What the demo prints at its end, read from the pulled folder alone."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from thresher.contracts.manifests import LabelManifest
+from thresher.contracts.states import State
+
+TOP_TOKENS_SHOWN = 5
+SCORE_TYPES = ("simulation", "detection")
+
+
+def print_table(console: Console, pulled: Path) -> None:
+    """One row a labelled feature, densest first: label, scores with interval beside shuffled, density, top tokens."""
+    stats = {row["feature"]: row for row in pq.read_table(pulled / "features.parquet").to_pylist()}
+    scores = pq.read_table(pulled / "scores.parquet").to_pylist()
+    table = Table(title="Labelled features", show_lines=False)
+    for name in ("feature", "label", *SCORE_TYPES, "shuffled sim / det", "density", "top tokens"):
+        table.add_column(name, overflow="fold")
+    labels = pq.read_table(pulled / "labels.parquet").to_pylist()
+    for row in sorted(labels, key=lambda item: -stats[item["feature"]]["density"]):
+        mine = [score for score in scores if score["feature"] == row["feature"]]
+        stat = stats[row["feature"]]
+        table.add_row(
+            str(row["feature"]),
+            escape(row["text"]) if row["state"] == State.OK else f"({row['state']})",
+            *(_own(mine, kind) for kind in SCORE_TYPES),
+            " / ".join(_shuffled(mine, kind) for kind in SCORE_TYPES),
+            f"{stat['density']:.2%}",
+            escape(" ".join(repr(token) for token in stat["top_tokens"][:TOP_TOKENS_SHOWN])),
+        )
+    console.print(table)
+
+
+def _own(scores: list[dict[str, Any]], kind: str) -> str:
+    own = [score for score in scores if score["score_type"] == kind and not score["shuffled"]]
+    if not own or own[0]["value"] is None:
+        return f"({own[0]['state']})" if own else "-"
+    value, low, high = (own[0][name] for name in ("value", "ci_low", "ci_high"))
+    return f"{value:.2f}" + (f" [{low:.2f}, {high:.2f}]" if low is not None and high is not None else "")
+
+
+def _shuffled(scores: list[dict[str, Any]], kind: str) -> str:
+    values = [
+        score["value"]
+        for score in scores
+        if score["score_type"] == kind and score["shuffled"] and score["value"] is not None
+    ]
+    return f"{sum(values) / len(values):.2f}" if values else "-"
+
+
+def print_means(console: Console, labels: LabelManifest) -> None:
+    """What labels add over shuffled ones, in the mean."""
+    for kind in SCORE_TYPES:
+        own, shuffled = labels.mean_scores.get(kind), labels.mean_scores.get(f"{kind}.shuffled")
+        if own is not None and shuffled is not None:
+            console.print(f"mean {kind} score {own:.3f}, of shuffled labels {shuffled:.3f}", highlight=False)
