@@ -93,7 +93,7 @@ def _exemplar_splits(harvest: HarvestManifest) -> list[SplitRange]:
         raise SpecError(
             "harvest",
             harvest.harvest_id,
-            mend=f"It lacks the split {missing[0]}: labels are made on explain and scored on report.",
+            mend=f"It lacks the split {missing[0]}. Harvest explain, to make labels, and report, to score.",
         )
     return [by_name[name] for name in EXEMPLAR_SPLITS]
 

@@ -3,10 +3,12 @@
 Shapes: U distinct windows, E exemplars, P windows of a pool, C tokens of a window, F latents.
 """
 
+from functools import cached_property
+
 import numpy as np
 import numpy.typing as npt
 
-from thresher.activations.codes_reader import CodesShard, Int32s, Int64s
+from thresher.activations.codes_reader import CodesShard, Float32s, Int32s, Int64s
 from thresher.features.windows import WindowGrid
 
 Entries = npt.NDArray[np.void]
@@ -72,7 +74,7 @@ class ShownActivations:
     def __init__(self, exemplars: Entries, grid: WindowGrid) -> None:
         self._exemplars, self._grid = exemplars, grid
         self._by_sequence = np.argsort(exemplars["sequence"], kind="stable")
-        self._found: list[tuple[Int64s, Int64s, npt.NDArray[np.float32]]] = []
+        self._found: list[tuple[Int64s, Int64s, Float32s]] = []
 
     def add(self, shard: CodesShard) -> None:
         entries = self._entries_in(shard)
@@ -86,20 +88,20 @@ class ShownActivations:
         owner, index = _spread(lows, highs)
         self._found.append((entries[owner], rows[index] - first_rows[owner], shard.values[by_latent[index]]))
 
-    def dense(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+    def dense(self, start: int, stop: int) -> Float32s:
         """[stop - start, C]: activations of the exemplars [start, stop)."""
-        entries, offsets, values = self._sorted()
+        entries, offsets, values = self._sorted
         low, high = np.searchsorted(entries, [start, stop])
         dense_EC = np.zeros((stop - start, self._grid.length), np.float32)
         dense_EC[entries[low:high] - start, offsets[low:high]] = values[low:high]
         return dense_EC
 
-    def _sorted(self) -> tuple[Int64s, Int64s, npt.NDArray[np.float32]]:
-        if len(self._found) != 1:
-            entries, offsets, values = (np.concatenate(column) for column in zip(*self._found, strict=True))
-            order = np.argsort(entries, kind="stable")
-            self._found = [(entries[order], offsets[order], values[order])]
-        return self._found[0]
+    @cached_property
+    def _sorted(self) -> tuple[Int64s, Int64s, Float32s]:
+        """Exemplar, place in the window and value of each activation, by exemplar; not before the last shard."""
+        entries, offsets, values = (np.concatenate(column) for column in zip(*self._found, strict=True))
+        order = np.argsort(entries, kind="stable")
+        return entries[order], offsets[order], values[order]
 
     def _entries_in(self, shard: CodesShard) -> Int64s:
         sequences = self._exemplars["sequence"][self._by_sequence]

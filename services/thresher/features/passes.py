@@ -85,12 +85,12 @@ class Shown:
 
     def _check_disjoint(self) -> None:
         seen: set[str] = set()
-        for name, choice in self._found.choices.items():
+        for choice in self._found.choices.values():
             documents = self.windows.documents(choice.active) | self.windows.documents(choice.pool)
             shared = seen & documents
             if shared:
                 raise IntegrityError(
-                    f"Document {min(shared)!r} ({len(shared)} in all) lies in the {name} split and in another, so "
-                    "labels would be scored on their own source. Build the corpus and the harvest again."
+                    f"Document {min(shared)!r} lies in two splits, as do {len(shared) - 1} others. "
+                    "Labels would be scored on what made them. Build the corpus and the harvest again."
                 )
             seen |= documents

@@ -15,7 +15,7 @@ def priority(seed: int, *parts: npt.NDArray[np.integer] | int) -> UInt64s:
     """
     state = _mix(np.asarray(seed, dtype=np.uint64))
     for part in parts:
-        state = _mix(state ^ _mix(np.asarray(part).astype(np.uint64)))
+        state = _mix(state ^ np.asarray(part).astype(np.uint64))
     return state
 
 

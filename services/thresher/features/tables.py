@@ -95,5 +95,5 @@ def _names(names: tuple[str, ...], indices: npt.NDArray[np.int8]) -> pa.StringAr
 
 def _lists(values: "pa.Array[Any]", length: int) -> "pa.ListArray[Any]":
     offsets: Any = pa.array(np.arange(0, len(values) + 1, length, dtype=np.int32))
-    lists: "pa.ListArray[Any]" = pa.ListArray.from_arrays(offsets, values)
+    lists: pa.ListArray[Any] = pa.ListArray.from_arrays(offsets, values)
     return lists

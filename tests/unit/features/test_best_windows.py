@@ -1,0 +1,75 @@
+"""The best windows of a stream are those of sorting it whole."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thresher.features import best_windows
+from thresher.features.best_windows import BestWindows, at_random, rank_in_group, strongest_first
+from thresher.features.windows import WINDOW_PEAK, WindowPeaks
+
+NUM_LATENTS, LIMIT = 3, 4
+
+
+def random_peaks(rng: np.random.Generator, num_windows: int) -> WindowPeaks:
+    """Each (latent, window) once; peaks tie often, documents repeat often."""
+    addresses = rng.permutation(NUM_LATENTS * 40)[:num_windows]
+    peaks = np.zeros(len(addresses), WINDOW_PEAK)
+    peaks["latent"], peaks["sequence"] = np.divmod(addresses, 40)
+    peaks["document"] = rng.integers(0, 8, len(addresses))
+    peaks["peak"] = rng.integers(1, 5, len(addresses))
+    return peaks
+
+
+def best_by_sorting(peaks: WindowPeaks, order: np.ndarray) -> list[tuple]:
+    kept: list[tuple] = []
+    for latent in range(NUM_LATENTS):
+        documents: set[int] = set()
+        for index in sorted(np.flatnonzero(peaks["latent"] == latent), key=lambda index: order[index]):
+            if len(documents) < LIMIT and peaks["document"][index] not in documents:
+                documents.add(peaks["document"][index])
+                kept.append(peaks[index].item())
+    return kept
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    num_windows=st.integers(0, 100),
+    num_shards=st.integers(1, 9),
+    merge_at=st.integers(0, 30),
+)
+def test_equal_to_sorting_whole(seed: int, num_windows: int, num_shards: int, merge_at: int) -> None:
+    rng = np.random.default_rng(seed)
+    peaks = random_peaks(rng, num_windows)
+    order = strongest_first(peaks, seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(best_windows, "MIN_PENDING", merge_at)
+        keeper = BestWindows(NUM_LATENTS, LIMIT)
+        for shard in np.array_split(np.arange(len(peaks)), num_shards):
+            keeper.add(peaks[shard], order[shard])
+        found = keeper.best()
+    assert [peak.item() for peak in found] == best_by_sorting(peaks, order)
+
+
+def test_strongest_first_orders_by_peak_then_by_the_seed() -> None:
+    peaks = random_peaks(np.random.default_rng(0), 60)
+    order = strongest_first(peaks, 5)
+    assert len(set(order.tolist())) == len(order)
+    assert (np.diff(peaks["peak"][np.argsort(order)]) <= 0).all()
+    ties = peaks["peak"] == 1
+    by_seed = [np.argsort(strongest_first(peaks, seed)[ties]).tolist() for seed in (5, 6)]
+    assert by_seed[0] != by_seed[1]
+
+
+def test_a_random_order_samples_every_window_equally_often() -> None:
+    peaks = np.zeros(10, WINDOW_PEAK)
+    peaks["window"] = np.arange(10)
+    lowest = [int(np.argmin(at_random(peaks, seed))) for seed in range(2000)]
+    counts = np.bincount(lowest, minlength=10)
+    assert ((counts - 200) ** 2 / 200).sum() < 34  # 9 degrees of freedom: exceeded with probability 1e-4
+
+
+def test_rank_in_group() -> None:
+    assert rank_in_group(np.array([0, 0, 0, 2, 3, 3])).tolist() == [0, 1, 2, 0, 0, 1]
+    assert rank_in_group(np.zeros(0, np.int32)).tolist() == []
