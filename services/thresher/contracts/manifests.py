@@ -205,6 +205,8 @@ class LabelManifest(Record):
     """Number of labels in each state."""
     mean_scores: dict[str, float]
     """Mean by score type, and by `{score type}.shuffled` for the baseline."""
+    simulator_digit_mass: float | None = None
+    """Mean probability the simulator put on digits where one was due: how well it kept to the format."""
     num_calls: int
     num_prompt_tokens: int
     num_completion_tokens: int

@@ -1,4 +1,4 @@
-"""What became of a feature's label. Never a zero in place of a failure."""
+"""What became of a label or a score. Never a zero in place of a failure."""
 
 from enum import StrEnum
 
@@ -11,3 +11,5 @@ class State(StrEnum):
     UNPARSABLE = "unparsable"
     API_ERROR = "api_error"
     OVER_BUDGET = "over_budget"
+    UNDEFINED = "undefined"
+    """A score whose statistic does not exist, such as the correlation with a constant."""

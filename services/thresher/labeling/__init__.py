@@ -1,1 +1,1 @@
-"""From exemplars to labels with scores: client, explainers, scorers, response ledger."""
+"""Labels: a language model explains what each feature fires on, and scorers measure how well the words predict it."""

@@ -1,0 +1,46 @@
+"""What a run will cost, before anything is spent."""
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from thresher.contracts.states import State
+from thresher.labeling.exemplars import ExemplarBook
+from thresher.labeling.explainers.activations import ActivationsExplainer
+from thresher.labeling.scores import Scorer
+from thresher.labeling.selection import SelectedFeature
+
+SAMPLE_SIZE = 8
+TYPICAL_LABEL = "references to the names of places and people"
+
+
+def estimate_tokens(
+    book: ExemplarBook,
+    selected: Sequence[SelectedFeature],
+    explainer: ActivationsExplainer,
+    scorers: Sequence[Scorer],
+    num_shuffles: int,
+) -> int:
+    """Prompt and completion tokens of the whole run, from the prompts of its first features."""
+    alive = [item.feature for item in selected if item.state == State.OK]
+    if not alive:
+        return 0
+    costs = [_feature_tokens(book, item, explainer, scorers, num_shuffles) for item in alive[:SAMPLE_SIZE]]
+    return round(fmean(costs) * len(alive))
+
+
+def _feature_tokens(
+    book: ExemplarBook,
+    feature: int,
+    explainer: ActivationsExplainer,
+    scorers: Sequence[Scorer],
+    num_shuffles: int,
+) -> int:
+    shown = explainer.exemplars(book.of(feature, "explain"))
+    num_explain = explainer.request(shown).max_total_tokens if shown else 0
+    report = book.of(feature, "report")
+    num_score = sum(
+        request.max_total_tokens
+        for scorer in scorers
+        for request in scorer.requests(TYPICAL_LABEL, scorer.contexts(report))
+    )
+    return num_explain + (1 + num_shuffles) * num_score

@@ -1,0 +1,99 @@
+"""The activations explainer: texts with the firing tokens marked, and a request for one short phrase.
+
+Source: Bills et al., Language models can explain neurons in language models (OpenAI, 2023), section "Explain";
+marking as in Paulo et al. (2024), section 3.2.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from thresher.contracts.ids import canonical_json
+from thresher.contracts.states import State
+from thresher.labeling.contexts import choose_kinds
+from thresher.labeling.exchange import Exchange
+from thresher.labeling.exemplars import Exemplar
+from thresher.labeling.explainers.phrase import Phrase, parse_phrase
+from thresher.labeling.prompt_tokens import PromptTokenizer
+from thresher.labeling.requests import Answer, ModelRequest
+from thresher.labeling.spec import ExplainerSpec
+from thresher.labeling.templates import load_template
+
+TEMPLATE = load_template("explain-activations-v1")
+MAX_LEVEL = 9
+CHAT_OVERHEAD_TOKENS = 64  # roles and default system prompt, which the chat template of the endpoint adds
+
+
+class ActivationsExplainer:
+    """Writes a label from a feature's strongest exemplars of the explain split."""
+
+    prompt_sha256 = TEMPLATE.sha256
+
+    def __init__(
+        self, spec: ExplainerSpec, tokenizer: PromptTokenizer, exchange: Exchange, seed: int
+    ) -> None:
+        self._spec, self._tokenizer, self._exchange, self._seed = spec, tokenizer, exchange, seed
+
+    @property
+    def decoding(self) -> str:
+        """How answers are sampled, as JSON."""
+        return canonical_json(self._decoding())
+
+    def exemplars(self, exemplars: Sequence[Exemplar]) -> list[Exemplar]:
+        """The explain exemplars to show: the strongest, in order."""
+        strongest = [item for item in exemplars if item.kind == "top"][: self._spec.num_exemplars]
+        counts = (("top", self._spec.num_exemplars),)
+        return choose_kinds(strongest, counts, num_tokens=self._spec.tokens_per_exemplar, seed=self._seed)
+
+    def request(self, shown: Sequence[Exemplar]) -> ModelRequest:
+        max_activation = max(float(item.activations_C.max()) for item in shown)
+        lines = "\n".join(f"- {marked_text(item, max_activation)}" for item in shown)
+        text = TEMPLATE.fill(exemplars=lines)
+        endpoint = self._exchange.endpoint
+        num_prompt_tokens = len(self._tokenizer.encode(text)) + CHAT_OVERHEAD_TOKENS
+        return ModelRequest(
+            purpose="explain",
+            model=endpoint.model,
+            revision=endpoint.revision,
+            body={
+                "model": endpoint.model,
+                "messages": [{"role": "user", "content": text}],
+                **self._decoding(),
+            },
+            max_total_tokens=num_prompt_tokens + self._spec.max_tokens,
+        )
+
+    async def explain(self, shown: Sequence[Exemplar]) -> tuple[Phrase, Answer]:
+        """A label and the answer that it was read from. Raises: as Exchange.ask."""
+        answer = await self._exchange.ask(self.request(shown))
+        message: dict[str, Any] = answer.choice["message"]
+        if message.get("refusal") or answer.choice.get("finish_reason") == "content_filter":
+            return Phrase(State.REFUSED, None), answer
+        return parse_phrase(message.get("content") or ""), answer
+
+    def _decoding(self) -> dict[str, float | int]:
+        return {
+            "temperature": self._spec.temperature,
+            "max_completion_tokens": self._spec.max_tokens,
+            "seed": self._seed,
+        }
+
+
+def marked_text(exemplar: Exemplar, max_activation: float) -> str:
+    """One line: tokens that fire are in guillemets, with a level from 1 to 9 of `max_activation` behind them."""
+    levels = np.rint(MAX_LEVEL * np.maximum(exemplar.activations_C, 0) / max_activation).astype(int)
+    pieces = [
+        _marked(token, int(level)) if level > 0 else token
+        for token, level in zip(exemplar.tokens, levels, strict=True)
+    ]
+    # A chat template would read these as the end of a turn.
+    return " ".join("".join(pieces).replace("<|", "< |").split())
+
+
+def _marked(token: str, level: int) -> str:
+    inner = token.strip()
+    if not inner:
+        return token
+    start = token.index(inner)
+    return f"{token[:start]}«{inner}»({level}){token[start + len(inner) :]}"

@@ -1,0 +1,153 @@
+"""The artifact of a label run: tables of labels and scores, and the manifest that makes them whole."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from statistics import fmean
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import thresher
+from thresher.contracts.ids import content_id
+from thresher.contracts.manifests import FeaturesManifest, FileEntry, LabelManifest
+from thresher.contracts.schemas import LABELS, SCORES
+from thresher.labeling.explainers.activations import ActivationsExplainer
+from thresher.labeling.labels import Label
+from thresher.labeling.ledger import Ledger
+from thresher.labeling.scorers.statistics import interval_method
+from thresher.labeling.scores import Score
+from thresher.labeling.spec import LabelSpec
+from thresher.storage import ObjectStore
+from thresher.storage.artifacts import check_sizes, publish_manifest, put_file
+
+ROWS_PER_PART = 65_536
+NEVER = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What all rows of a run share."""
+
+    spec: LabelSpec
+    run_id: str
+    artifact: str
+    features: FeaturesManifest
+    explainer: ActivationsExplainer
+
+
+def publish_run(
+    store: ObjectStore, record: RunRecord, labels: Sequence[Label], scores: Sequence[Score], ledger: Ledger
+) -> LabelManifest:
+    """Write the tables, then the manifest."""
+    label_files = _put_parts(store, record, "labels", label_rows(record, labels), LABELS)
+    score_files = _put_parts(store, record, "scores", score_rows(record, scores), SCORES)
+    responses, totals = ledger.parts(), ledger.totals()
+    check_sizes(store, [*label_files, *score_files, *responses])
+    masses = [score.outcome.digit_mass for score in scores if score.outcome.digit_mass is not None]
+    manifest = LabelManifest(
+        run_id=record.run_id,
+        spec=record.spec.identity(),
+        dictionary=record.features.dictionary,
+        corpus_id=record.features.corpus_id,
+        features_id=record.features.features_id,
+        num_features=len(labels),
+        states=dict(sorted(Counter(str(label.state) for label in labels).items())),
+        mean_scores=mean_scores(scores),
+        simulator_digit_mass=fmean(masses) if masses else None,
+        num_calls=totals.num_calls,
+        num_prompt_tokens=totals.num_prompt_tokens,
+        num_completion_tokens=totals.num_completion_tokens,
+        labels=label_files,
+        scores=score_files,
+        responses=responses,
+        code_version=thresher.__version__,
+    )
+    return publish_manifest(store, record.artifact, manifest)
+
+
+def mean_scores(scores: Sequence[Score]) -> dict[str, float]:
+    """Mean of the defined values, by score type and `{type}.shuffled`."""
+    values: defaultdict[str, list[float]] = defaultdict(list)
+    for score in scores:
+        if score.outcome.estimate.value is not None:
+            values[score.score_type + (".shuffled" if score.shuffled else "")].append(
+                score.outcome.estimate.value
+            )
+    return {name: fmean(found) for name, found in sorted(values.items())}
+
+
+def label_rows(record: RunRecord, labels: Sequence[Label]) -> list[dict[str, Any]]:
+    """Rows of the labels table. A label that nothing was asked for dates from the run's last answer."""
+    spec, endpoint = record.spec, record.spec.explainer_endpoint
+    last_answer = max((label.received_at for label in labels if label.received_at), default=NEVER)
+    return [
+        {
+            "label_id": label.label_id,
+            "dictionary": spec.dictionary,
+            "feature": label.feature,
+            "text": label.text,
+            "state": label.state,
+            "method": spec.explainer.method,
+            "explainer_model": endpoint.model,
+            "explainer_revision": endpoint.revision,
+            "prompt_sha256": record.explainer.prompt_sha256,
+            "exemplars_sha256": label.exemplars_sha256,
+            "decoding": record.explainer.decoding,
+            "seed": spec.seed,
+            "run_id": record.run_id,
+            "code_version": thresher.__version__,
+            "created_at": label.received_at or last_answer,
+            "supersedes": None,
+        }
+        for label in labels
+    ]
+
+
+def score_rows(record: RunRecord, scores: Sequence[Score]) -> list[dict[str, Any]]:
+    """Rows of the scores table, by feature."""
+    rows = [_score_row(record, score) for score in scores]
+    return sorted(rows, key=lambda row: (row["feature"], row["score_type"], row["shuffled"], row["label_id"]))
+
+
+def _score_row(record: RunRecord, score: Score) -> dict[str, Any]:
+    endpoint, outcome = record.spec.endpoint, score.outcome
+    content: Mapping[str, Any] = {
+        "label_id": score.label_id,
+        "feature": score.feature,
+        "score_type": score.score_type,
+        "shuffled": score.shuffled,
+        "scorer_model": endpoint.model,
+        "prompt_sha256": score.prompt_sha256,
+        "value": outcome.estimate.value,
+        "ci_low": outcome.estimate.ci_low,
+        "ci_high": outcome.estimate.ci_high,
+        "ci_method": interval_method(record.spec.bootstrap, record.spec.seed),
+        "state": outcome.state,
+        "n": outcome.num_scored,
+        "n_unparsed": outcome.num_unparsed,
+        "sample_sha256": outcome.sample_sha256,
+    }
+    score_id = content_id("score", {**content, "scorer_revision": endpoint.revision})
+    return {"score_id": score_id, **content, "run_id": record.run_id}
+
+
+def _put_parts(
+    store: ObjectStore, record: RunRecord, name: str, rows: Sequence[dict[str, Any]], schema: pa.Schema
+) -> list[FileEntry]:
+    return [
+        _put_table(
+            store,
+            f"{record.artifact}/{name}-{index:06d}.parquet",
+            pa.Table.from_pylist(rows[start : start + ROWS_PER_PART], schema=schema),
+        )
+        for index, start in enumerate(range(0, max(len(rows), 1), ROWS_PER_PART))
+    ]
+
+
+def _put_table(store: ObjectStore, key: str, table: pa.Table) -> FileEntry:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return put_file(store, key, sink.getvalue().to_pybytes())

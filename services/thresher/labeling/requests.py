@@ -1,0 +1,62 @@
+"""A request to a model and its answer, as the ledger knows them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Literal
+
+from thresher.contracts.errors import ThresherError
+from thresher.contracts.ids import canonical_json, sha256_hex
+
+Purpose = Literal["explain", "simulation", "detection"]
+
+
+class RequestFailedError(ThresherError):
+    """The endpoint works, but refused or garbled this one request, retries included."""
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """What is sent. Two requests of one content are one: their answer is asked for once.
+
+    Args:
+        body: the JSON body; holds `messages` for a chat, `prompt` for a plain completion.
+        max_total_tokens: the most tokens that it can cost, prompt and answer.
+        read_positions: for prompt log-probabilities, the only positions that will be read; others are not stored.
+    """
+
+    purpose: Purpose
+    model: str
+    revision: str
+    body: dict[str, Any]
+    max_total_tokens: int
+    read_positions: tuple[int, ...] = ()
+
+    @cached_property
+    def sha256(self) -> str:
+        """Content address over model, revision and body."""
+        parts = {"model": self.model, "revision": self.revision, "body": self.body}
+        return sha256_hex(canonical_json(parts).encode())
+
+    @property
+    def is_chat(self) -> bool:
+        return "messages" in self.body
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: a JSON body with at least one choice, and when it was received (UTC)."""
+
+    body: dict[str, Any]
+    num_prompt_tokens: int
+    num_completion_tokens: int
+    received_at: datetime
+
+    @property
+    def choice(self) -> dict[str, Any]:
+        choice: dict[str, Any] = self.body["choices"][0]
+        return choice
+
+    @property
+    def num_tokens(self) -> int:
+        return self.num_prompt_tokens + self.num_completion_tokens

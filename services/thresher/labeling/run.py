@@ -1,0 +1,150 @@
+"""One label run: choose features, explain them, score the labels and the baseline, publish.
+
+The same spec resumes: stored answers are read back, only missing ones are asked for.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import thresher
+from thresher.contracts import paths
+from thresher.contracts.ids import content_id
+from thresher.contracts.manifests import FeaturesManifest, LabelManifest
+from thresher.contracts.names import parse_reference
+from thresher.labeling.budget import Budget
+from thresher.labeling.client import EndpointClient
+from thresher.labeling.estimate import estimate_tokens
+from thresher.labeling.exchange import Exchange
+from thresher.labeling.exemplars import ExemplarBook
+from thresher.labeling.explainers.activations import ActivationsExplainer
+from thresher.labeling.labels import LabelMaker
+from thresher.labeling.ledger import Ledger
+from thresher.labeling.probe import check_logprobs, check_model, check_prompt_logprobs
+from thresher.labeling.prompt_tokens import PromptTokenizer
+from thresher.labeling.publish import RunRecord, publish_run
+from thresher.labeling.scorers.detection import DetectionScorer
+from thresher.labeling.scorers.simulation import SimulationScorer
+from thresher.labeling.scores import ScoreMaker, Scorer, pairings
+from thresher.labeling.selection import SelectedFeature, select_features
+from thresher.labeling.spec import LabelSpec
+from thresher.runtime.model_identity import tokenizer_sha256
+from thresher.runtime.progress import progress
+from thresher.storage import ObjectStore, open_store
+from thresher.storage.artifacts import find_record, read_record, record_bytes
+
+logger = logging.getLogger(__name__)
+
+
+def label(spec: LabelSpec) -> LabelManifest:
+    """Label features of a dictionary, or find them labelled.
+
+    A run that meets the budget's limit is published with what it has; the rest is in state over_budget, and a run
+    with a larger budget asks only for that.
+
+    Raises:
+        SpecError: a value cannot be used; found before anything is asked of a model.
+        MissingArtifactError: there is no features artifact of this dictionary over this corpus.
+        EndpointError: the endpoint cannot be reached, refuses, or keeps on failing. Run again to resume.
+        IntegrityError: the features artifact is damaged, or its splits share documents.
+    """
+    store = open_store(spec.root)
+    name, version = parse_reference("dictionary", spec.dictionary)
+    features = read_record(
+        store, paths.manifest(paths.features(name, version, spec.corpus)), FeaturesManifest
+    )
+    run_id = content_id(
+        "label_run",
+        {
+            "spec": spec.identity(),
+            "features_id": features.features_id,
+            "tokenizer_sha256": tokenizer_sha256("tokenizer", spec.tokenizer),
+            "code_version": thresher.__version__,
+        },
+    )
+    artifact = paths.label_run(name, version, run_id)
+    made = find_record(store, paths.manifest(artifact), LabelManifest)
+    if made is not None:
+        return made
+    return asyncio.run(_label(_open(store, spec, features, run_id, artifact)))
+
+
+@dataclass(frozen=True)
+class _Run:
+    store: ObjectStore
+    spec: LabelSpec
+    features: FeaturesManifest
+    run_id: str
+    artifact: str
+    tokenizer: PromptTokenizer
+    selected: list[SelectedFeature]
+    book: ExemplarBook
+
+
+def _open(
+    store: ObjectStore, spec: LabelSpec, features: FeaturesManifest, run_id: str, artifact: str
+) -> _Run:
+    """Check and read everything that needs no model."""
+    tokenizer = PromptTokenizer(spec.tokenizer)
+    selected = select_features(store, features, spec.features)
+    book = ExemplarBook(store, features, [item.feature for item in selected])
+    return _Run(store, spec, features, run_id, artifact, tokenizer, selected, book)
+
+
+async def _label(run: _Run) -> LabelManifest:
+    spec, dictionary = run.spec, run.features.dictionary
+    ledger = Ledger(run.store, dictionary.name, dictionary.version, run.run_id)
+    budget = Budget(spec.budget.max_tokens, ledger.num_tokens_paid())
+    async with AsyncExitStack() as stack:
+        scoring = await stack.enter_async_context(Exchange(EndpointClient(spec.endpoint), ledger, budget))
+        explaining = scoring
+        if spec.explainer.endpoint is not None:
+            client = EndpointClient(spec.explainer.endpoint)
+            explaining = await stack.enter_async_context(Exchange(client, ledger, budget))
+        explainer = ActivationsExplainer(spec.explainer, run.tokenizer, explaining, spec.seed)
+        scorers = _scorers(run, scoring)
+        _announce(run, explainer, scorers)
+        await _probe(run, scoring, explaining)
+        run.store.put(paths.spec(run.artifact), record_bytes(spec))
+        with progress("explain", len(run.selected), "features") as meter:
+            labels = await LabelMaker(spec, run.book, explainer).make(run.selected, meter)
+        pairs = pairings(labels, spec.baseline.num_shuffles, spec.seed)
+        with progress("score", len(pairs) * len(scorers), "scores") as meter:
+            scores = await ScoreMaker(spec, run.book, scorers).make(pairs, meter)
+    if budget.exhausted:
+        logger.warning(
+            "budget.max_tokens = %d is reached: the rest is in state over_budget.", spec.budget.max_tokens
+        )
+    record = RunRecord(spec, run.run_id, run.artifact, run.features, explainer)
+    return publish_run(run.store, record, labels, scores, ledger)
+
+
+def _announce(run: _Run, explainer: ActivationsExplainer, scorers: Sequence[Scorer]) -> None:
+    spec = run.spec
+    num_tokens = estimate_tokens(run.book, run.selected, explainer, scorers, spec.baseline.num_shuffles)
+    logger.info("%d features will take about %d tokens.", len(run.selected), num_tokens)
+    if spec.budget.max_tokens is not None and num_tokens > spec.budget.max_tokens:
+        logger.warning(
+            "about %d tokens are needed, budget.max_tokens is %d.", num_tokens, spec.budget.max_tokens
+        )
+
+
+def _scorers(run: _Run, exchange: Exchange) -> list[Scorer]:
+    spec, scorers = run.spec, list[Scorer]()
+    if spec.simulation is not None:
+        scorers.append(SimulationScorer(spec.simulation, run.tokenizer, exchange, spec.bootstrap, spec.seed))
+    if spec.detection is not None:
+        scorers.append(DetectionScorer(spec.detection, run.tokenizer, exchange, spec.bootstrap, spec.seed))
+    return scorers
+
+
+async def _probe(run: _Run, scoring: Exchange, explaining: Exchange) -> None:
+    await check_model(explaining.client)
+    if explaining is not scoring:
+        await check_model(scoring.client)
+    if run.spec.simulation is not None:
+        await check_prompt_logprobs(scoring.client, run.tokenizer, run.spec.simulation.num_logprobs)
+    if run.spec.detection is not None:
+        await check_logprobs(scoring.client, run.tokenizer, run.spec.detection.num_logprobs)

@@ -1,0 +1,1 @@
+"""Ways to measure how well a label predicts when its feature fires."""

@@ -1,0 +1,29 @@
+"""Bounded concurrency over a list of work."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+
+async def map_bounded(
+    function: Callable[[ItemT], Awaitable[ResultT]], items: Sequence[ItemT], limit: int
+) -> list[ResultT]:
+    """Results in the order of the items, `limit` of them in work at once. The first error ends the rest."""
+    results: dict[int, ResultT] = {}
+    left = iter(enumerate(items))
+
+    async def work() -> None:
+        for index, item in left:
+            results[index] = await function(item)
+
+    tasks = [asyncio.create_task(work()) for _ in range(min(limit, len(items)))]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return [results[index] for index in range(len(items))]
