@@ -15,9 +15,10 @@ def insert_same(connection: Connection, table: Table, row: dict[str, Any]) -> bo
         IntegrityError: a row of that key is there with other values.
     """
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    if connection.execute(dialect.insert(table).values(row).on_conflict_do_nothing()).rowcount:
-        return True
     key = table.primary_key.columns
+    insert = dialect.insert(table).values(row).on_conflict_do_nothing().returning(*key)
+    if connection.execute(insert).first() is not None:
+        return True
     condition = [column == row[column.name] for column in key]
     known = connection.execute(select(*(table.c[name] for name in row)).where(*condition)).mappings().first()
     if known is None or dict(known) != row:

@@ -75,7 +75,7 @@ feature_sets = Table(
     Column("harvest_id", String, nullable=False, comment="the sparse harvest"),
     Column("site", String, nullable=False),
     Column("num_rows", JSON, nullable=False, comment="by split"),
-    Column("histogram_edges", JSON, nullable=False, comment="shared by the histograms of all its features"),
+    Column("histogram_edges", JSON, nullable=False, comment="of all its features"),
     Column("code_version", String, nullable=False),
 )
 

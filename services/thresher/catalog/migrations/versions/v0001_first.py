@@ -63,7 +63,7 @@ def _create_artifact_tables() -> None:
             "histogram_edges",
             sa.JSON(),
             nullable=False,
-            comment="shared by the histograms of all its features",
+            comment="of all its features",
         ),
         sa.Column("code_version", sa.String(), nullable=False),
         sa.ForeignKeyConstraint(
