@@ -10,15 +10,9 @@ from thresher.contracts.errors import SpecError
 Operational = {"operational": True}
 
 
-class FeaturesSpec(Spec):
-    """Statistics and exemplars of every feature of a dictionary, from a sparse harvest."""
+class FeatureOptions(Spec):
+    """What to keep of each feature."""
 
-    root: Annotated[str, Field(json_schema_extra=Operational)]
-    """Root of the object store: file:///folder or s3://bucket/prefix."""
-    harvest: str
-    """Id of a sparse harvest that holds the explain and report splits."""
-    tokenizer: Annotated[str, Field(json_schema_extra=Operational)]
-    """Folder with the model's tokenizer.json, for the text of tokens; the one that the harvest used."""
     min_position: Annotated[int, Field(ge=0)] = 1
     """First position of a sequence that counts: position 0 is an attention sink that drowns all else."""
     context_tokens: Annotated[int, Field(ge=1)] = 32
@@ -46,3 +40,14 @@ class FeaturesSpec(Spec):
                 mend="Take as many windows from each stratum.",
             )
         return self
+
+
+class FeaturesSpec(FeatureOptions):
+    """Statistics and exemplars of every feature of a dictionary, from a sparse harvest."""
+
+    root: Annotated[str, Field(json_schema_extra=Operational)]
+    """Root of the object store: file:///folder or s3://bucket/prefix."""
+    harvest: str
+    """Id of a sparse harvest that holds the explain and report splits."""
+    tokenizer: Annotated[str, Field(json_schema_extra=Operational)]
+    """Folder with the model's tokenizer.json, for the text of tokens; the one that the harvest used."""

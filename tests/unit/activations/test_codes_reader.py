@@ -1,7 +1,5 @@
 """Sparse codes come back as they were written, and nothing broken comes back at all."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -10,7 +8,7 @@ from thresher.activations.codes_reader import CodesReader, open_codes
 from thresher.contracts import paths
 from thresher.contracts.errors import IntegrityError, MissingArtifactError, SpecError
 from thresher.contracts.manifests import HarvestManifest, SiteFile, SplitRange
-from thresher.storage import ObjectStore, open_store
+from thresher.storage import ObjectStore
 from thresher.storage.artifacts import put_file, record_bytes
 
 LENGTH, NUM_SEQUENCES, NUM_LATENTS = 8, 10, 5
@@ -26,11 +24,6 @@ def make_codes() -> np.ndarray:
     return codes_RF
 
 
-@pytest.fixture
-def folder_store(tmp_path: Path) -> ObjectStore:
-    return open_store(tmp_path.as_uri())
-
-
 def write(store: ObjectStore, codes_RF: np.ndarray) -> HarvestManifest:
     num_rows = len(codes_RF)
     planted = plant(
@@ -43,9 +36,9 @@ def write(store: ObjectStore, codes_RF: np.ndarray) -> HarvestManifest:
     return write_sparse_harvest(store, planted, harvest_id=HARVEST, sequences_per_shard=4, batch_rows=10)
 
 
-def test_every_code_and_row_comes_back(folder_store: ObjectStore, codes_RF: np.ndarray) -> None:
-    write(folder_store, codes_RF)
-    reader = open_codes(folder_store, HARVEST)
+def test_every_code_and_row_comes_back(store: ObjectStore, codes_RF: np.ndarray) -> None:
+    write(store, codes_RF)
+    reader = open_codes(store, HARVEST)
     assert (reader.site, reader.num_latents, len(reader)) == (SITE, NUM_LATENTS, 3)
     read_RF = np.zeros_like(codes_RF)
     for shard in reader:
@@ -57,41 +50,41 @@ def test_every_code_and_row_comes_back(folder_store: ObjectStore, codes_RF: np.n
     np.testing.assert_array_equal(read_RF, codes_RF)
 
 
-def test_rows_are_addressed_by_sequence_and_position(folder_store: ObjectStore, codes_RF: np.ndarray) -> None:
-    write(folder_store, codes_RF)
-    shard = open_codes(folder_store, HARVEST).read(1)
+def test_rows_are_addressed_by_sequence_and_position(store: ObjectStore, codes_RF: np.ndarray) -> None:
+    write(store, codes_RF)
+    shard = open_codes(store, HARVEST).read(1)
     row = shard.rows_of(np.array([6]), np.array([3]))[0]
     assert shard.token_ids[row] == (6 * LENGTH + 3) * 3
 
 
-def test_codes_by_latent_are_in_row_order(folder_store: ObjectStore, codes_RF: np.ndarray) -> None:
-    write(folder_store, codes_RF)
-    shard = open_codes(folder_store, HARVEST).read(0)
+def test_codes_by_latent_are_in_row_order(store: ObjectStore, codes_RF: np.ndarray) -> None:
+    write(store, codes_RF)
+    shard = open_codes(store, HARVEST).read(0)
     order = shard.by_latent()
     pairs = list(zip(shard.latents[order], shard.rows_of_codes()[order], strict=True))
     assert pairs == sorted(pairs)
     assert len(set(order.tolist())) == len(shard.latents)
 
 
-def test_a_harvest_may_be_wholly_silent(folder_store: ObjectStore) -> None:
-    write(folder_store, np.zeros((NUM_SEQUENCES * LENGTH, NUM_LATENTS), np.float32))
-    assert all(len(shard.latents) == 0 for shard in open_codes(folder_store, HARVEST))
+def test_a_harvest_may_be_wholly_silent(store: ObjectStore) -> None:
+    write(store, np.zeros((NUM_SEQUENCES * LENGTH, NUM_LATENTS), np.float32))
+    assert all(len(shard.latents) == 0 for shard in open_codes(store, HARVEST))
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
 @pytest.mark.parametrize("kind", ["codes", "rows"])
 def test_a_damaged_file_is_refused_by_name(
-    folder_store: ObjectStore, codes_RF: np.ndarray, kind: str, damage: str
+    store: ObjectStore, codes_RF: np.ndarray, kind: str, damage: str
 ) -> None:
-    commit = write(folder_store, codes_RF).shards[1]
+    commit = write(store, codes_RF).shards[1]
     key = commit.sites[SITE].key if kind == "codes" else commit.rows.key
-    data = bytearray(folder_store.get(key))
+    data = bytearray(store.get(key))
     data[len(data) // 2] ^= 1
     if damage == "delete":
-        folder_store.delete(key)
+        store.delete(key)
     else:
-        folder_store.put(key, bytes(data) if damage == "flip" else bytes(data[:-100]))
-    reader = open_codes(folder_store, HARVEST)
+        store.put(key, bytes(data) if damage == "flip" else bytes(data[:-100]))
+    reader = open_codes(store, HARVEST)
     reader.read(0)
     with pytest.raises(IntegrityError, match=key):
         reader.read(1)
@@ -124,39 +117,39 @@ def breaking_batch(fault: str) -> bytes:
 
 @pytest.mark.parametrize("fault", ["ascend", "latent outside", "positive", "finite", "rows"])
 def test_codes_that_break_the_contract_are_refused(
-    folder_store: ObjectStore, codes_RF: np.ndarray, fault: str
+    store: ObjectStore, codes_RF: np.ndarray, fault: str
 ) -> None:
-    manifest = write(folder_store, codes_RF)
-    assert reader_of_codes(folder_store, manifest, breaking_batch("none")).read(0).latents.tolist() == [
+    manifest = write(store, codes_RF)
+    assert reader_of_codes(store, manifest, breaking_batch("none")).read(0).latents.tolist() == [
         1,
         3,
         0,
     ]
     with pytest.raises(IntegrityError, match=fault):
-        reader_of_codes(folder_store, manifest, breaking_batch(fault)).read(0)
+        reader_of_codes(store, manifest, breaking_batch(fault)).read(0)
 
 
-def test_a_file_that_is_no_arrow_is_refused(folder_store: ObjectStore, codes_RF: np.ndarray) -> None:
-    manifest = write(folder_store, codes_RF)
+def test_a_file_that_is_no_arrow_is_refused(store: ObjectStore, codes_RF: np.ndarray) -> None:
+    manifest = write(store, codes_RF)
     with pytest.raises(IntegrityError, match="not an Arrow IPC file"):
-        reader_of_codes(folder_store, manifest, b"not arrow at all").read(0)
+        reader_of_codes(store, manifest, b"not arrow at all").read(0)
 
 
-def test_rows_of_another_shard_are_refused(folder_store: ObjectStore, codes_RF: np.ndarray) -> None:
-    manifest = write(folder_store, codes_RF)
+def test_rows_of_another_shard_are_refused(store: ObjectStore, codes_RF: np.ndarray) -> None:
+    manifest = write(store, codes_RF)
     commit = manifest.shards[0].model_copy(update={"rows": manifest.shards[1].rows})
     with pytest.raises(IntegrityError, match="once, in order"):
-        CodesReader(folder_store, manifest.model_copy(update={"shards": [commit]})).read(0)
+        CodesReader(store, manifest.model_copy(update={"shards": [commit]})).read(0)
 
 
-def test_a_dense_harvest_is_refused_with_the_mend(folder_store: ObjectStore, codes_RF: np.ndarray) -> None:
-    manifest = write(folder_store, codes_RF)
+def test_a_dense_harvest_is_refused_with_the_mend(store: ObjectStore, codes_RF: np.ndarray) -> None:
+    manifest = write(store, codes_RF)
     dense = manifest.model_copy(update={"encoding": "bfloat16", "dictionary": None, "harvest_id": "de45e"})
-    folder_store.put(paths.manifest(paths.harvest("de45e")), record_bytes(dense))
+    store.put(paths.manifest(paths.harvest("de45e")), record_bytes(dense))
     with pytest.raises(SpecError, match=r"harvest.*`dictionary`"):
-        open_codes(folder_store, "de45e")
+        open_codes(store, "de45e")
 
 
-def test_an_unknown_harvest_is_missing(folder_store: ObjectStore) -> None:
+def test_an_unknown_harvest_is_missing(store: ObjectStore) -> None:
     with pytest.raises(MissingArtifactError, match="activations/nothing"):
-        open_codes(folder_store, "nothing")
+        open_codes(store, "nothing")
