@@ -1,9 +1,9 @@
 """What a fit makes and how it runs."""
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic.config import JsonDict
 
 from thresher.config import Spec
@@ -34,13 +34,13 @@ class BatchTopKSpec(Spec):
     aux_coefficient: float = Field(default=1 / 32, ge=0)
     """Weight of the loss of those dead latents; 0 leaves it out."""
 
-    @model_validator(mode="after")
-    def _fewer_active_than_latents(self) -> Self:
-        if self.k >= self.num_latents:
-            raise SpecError(
-                "k", self.k, allowed=f"1 to {self.num_latents - 1}", mend="Lower k or raise num_latents."
-            )
-        return self
+    @field_validator("k")
+    @classmethod
+    def _fewer_active_than_latents(cls, k: int, info: ValidationInfo) -> int:
+        num_latents = info.data.get("num_latents", math.inf)
+        if k >= num_latents:
+            raise SpecError("k", k, allowed=f"1 to {num_latents - 1}", mend="Lower k or raise num_latents.")
+        return k
 
 
 class TrainingSpec(Spec):
@@ -75,15 +75,18 @@ class TrainingSpec(Spec):
     seed: int = Field(default=0, ge=0)
     """Of the weights and of the order of rows."""
 
-    @model_validator(mode="after")
-    def _schedule_fits(self) -> Self:
-        if self.warmup_fraction + self.decay_fraction > 1:
+    @field_validator("decay_fraction")
+    @classmethod
+    def _schedule_fits(cls, decay_fraction: float, info: ValidationInfo) -> float:
+        warmup_fraction = info.data.get("warmup_fraction", 0.0)
+        if warmup_fraction + decay_fraction > 1:
             raise SpecError(
                 "decay_fraction",
-                self.decay_fraction,
+                decay_fraction,
+                allowed=f"0 to {1 - warmup_fraction}",
                 mend="Warmup and decay together must not exceed 1: lower one.",
             )
-        return self
+        return decay_fraction
 
 
 class FitSpec(Spec):
@@ -116,13 +119,15 @@ class FitSpec(Spec):
     cache_dir: str = Field(default="/tmp/thresher/shards", json_schema_extra=OPERATIONAL)
     """Local folder on every node for shards of a remote store."""
 
-    @model_validator(mode="after")
-    def _names_are_well_formed(self) -> Self:
-        Site.parse(self.site)
-        check_name("name", self.name)
-        if self.version is not None:
-            check_name("version", self.version)
-        return self
+    @field_validator("site")
+    @classmethod
+    def _site_is_well_formed(cls, site: str) -> str:
+        return str(Site.parse(site))
+
+    @field_validator("name", "version")
+    @classmethod
+    def _name_is_well_formed(cls, text: str | None, info: ValidationInfo) -> str | None:
+        return None if text is None else check_name(str(info.field_name), text)
 
     @property
     def learning_rate(self) -> float:
