@@ -11,7 +11,8 @@ import torch
 from fixtures import saelens_reader
 from fixtures.planted_fits import planted_fit
 from thresher.contracts import paths
-from thresher.dictionary.train_loop import FitJob, train_and_publish
+from thresher.dictionary.job import FitJob
+from thresher.dictionary.train_loop import train_and_publish
 from thresher.latents.weights import load_encoder
 from thresher.storage import open_store
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.real
 PYTHON = Path(os.environ.get("SAELENS_PYTHON", Path(__file__).parents[2] / ".venvs/saelens/bin/python"))
 
 
-@pytest.mark.skipif(not PYTHON.exists(), reason="SAELens' environment is missing: run `make venv-saelens`")
+@pytest.mark.skipif(not PYTHON.exists(), reason="SAELens' environment is missing: run `make venvs`")
 def test_saelens_loads_the_folder_and_computes_the_same_codes(tmp_path: Path) -> None:
     store = open_store((tmp_path / "store").as_uri())
     train_and_publish(FitJob(planted_fit(store, num_steps=100), version="1", fit_id="a-fit"))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from thresher.activations.shard_cache import local_shard
+from thresher.activations.shard_cache import local_shard, verify_local_shard
 from thresher.contracts.errors import IntegrityError, SpecError
 from thresher.contracts.manifests import HarvestManifest, ShardCommit, SiteFile
 from thresher.contracts.schemas import dense_rows
@@ -32,12 +32,11 @@ class DenseSite:
         manifest: of the harvest.
         site: name of the site.
         cache_dir: local folder for shards of a remote store.
-        verify: hash files of a local store as well (downloads are always verified). One reader a run is
-            enough.
 
     Raises:
         SpecError: the harvest has no such site, or holds sparse codes.
-        IntegrityError: a shard is not what its commit record says; names the file.
+        IntegrityError: a shard is not what its commit record says; names the file. Downloads are hashed; files
+            of a local store only by `verify_site`, once a run.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class DenseSite:
         self._batches: list[RawRows] = []
         for shard in sorted(manifest.shards, key=lambda item: item.index):
             entry = shard.sites[site]
-            self._map_shard(local_shard(store, entry, cache_dir, verify=verify), entry, shard)
+            self._map_shard(local_shard(store, entry, cache_dir), entry, shard)
         stops = np.cumsum([len(batch) for batch in self._batches], dtype=np.int64)
         self._batch_starts = np.concatenate([np.zeros(1, np.int64), stops])
 
@@ -110,6 +109,16 @@ def _matrix(batch: pa.RecordBatch, width: int) -> RawRows:
     column: Any = batch.column(0)
     matrix: RawRows = column.flatten().to_numpy(zero_copy_only=True).reshape(-1, width)
     return matrix
+
+
+def verify_site(store: ObjectStore, manifest: HarvestManifest, site: str) -> None:
+    """Read every shard of a site in a local store once; of a remote one check the sizes.
+
+    Raises:
+        IntegrityError: a shard is not what its commit record says; names the file.
+    """
+    for shard in manifest.shards:
+        verify_local_shard(store, shard.sites[site])
 
 
 def check_dense_site(manifest: HarvestManifest, site: str) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 from thresher.contracts.errors import IntegrityError
 from thresher.contracts.manifests import FileEntry
 from thresher.storage import ObjectStore
-from thresher.storage.artifacts import file_fault
+from thresher.storage.artifacts import check_sizes, file_fault
 from thresher.storage.read_file import download
 
 
-def local_shard(store: ObjectStore, entry: FileEntry, cache_dir: Path, *, verify: bool) -> Path:
+def local_shard(store: ObjectStore, entry: FileEntry, cache_dir: Path) -> Path:
     """Path of a file with the bytes of `entry`.
 
     A download is verified by sha256 before it appears under its hash's name, so whatever stands there is
@@ -21,7 +21,7 @@ def local_shard(store: ObjectStore, entry: FileEntry, cache_dir: Path, *, verify
     """
     path = store.local_path(entry.key)
     if path is not None:
-        _check_local(store, entry, path, verify=verify)
+        check_sizes(store, [entry])
         return path
     cached = cache_dir / f"{entry.sha256}.arrow"
     if not cached.exists():
@@ -29,13 +29,13 @@ def local_shard(store: ObjectStore, entry: FileEntry, cache_dir: Path, *, verify
     return cached
 
 
-def _check_local(store: ObjectStore, entry: FileEntry, path: Path, *, verify: bool) -> None:
-    if verify:
-        fault = file_fault(store, entry)
-    elif not path.is_file():
-        fault = f"{entry.key}: missing"
-    else:
-        size = path.stat().st_size
-        fault = None if size == entry.size else f"{entry.key}: {size} bytes, should be {entry.size}"
-    if fault is not None:
+def verify_local_shard(store: ObjectStore, entry: FileEntry) -> None:
+    """Hash a shard of a local store; of a remote one check the size, since its download will be hashed.
+
+    Raises:
+        IntegrityError: the object is not what the entry says; names it.
+    """
+    if store.local_path(entry.key) is None:
+        check_sizes(store, [entry])
+    elif (fault := file_fault(store, entry)) is not None:
         raise IntegrityError(f"{fault}. Restore the file or harvest again.")

@@ -39,14 +39,14 @@ def fold_scale(weights: Weights, scale: float) -> SparseEncoder:
 
 def calibrate(
     encoder: SparseEncoder, site: DenseSite, harvest: HarvestManifest, spec: FitSpec
-) -> tuple[SparseEncoder, float]:
+) -> SparseEncoder:
     """The encoder with its threshold, calibrated on a sample of training rows so that their mean L0 is k."""
     rows = SplitRows(harvest, spec.training.fit_split, spec.training.min_position)
     num_rows = min(len(rows), spec.training.calibration_rows)
     sample_N = EndlessOrder(len(rows), spec.training.seed).items(0, num_rows)
     batches = _batches(site, rows, sample_N, encoder)
     threshold = calibrate_threshold(encoder, batches, num_rows, spec.architecture.k)
-    return replace(encoder, threshold_F=torch.full_like(encoder.threshold_F, threshold)), threshold
+    return replace(encoder, threshold_F=torch.full_like(encoder.threshold_F, threshold))
 
 
 def evaluate(

@@ -1,15 +1,13 @@
 """Fits a dictionary to a site of a harvest, on a Ray cluster."""
 
-import json
 import tempfile
-from pathlib import Path
 
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
 from thresher import __version__
-from thresher.activations.dense_reader import DenseSite, check_dense_site
+from thresher.activations.dense_reader import check_dense_site, verify_site
 from thresher.activations.split_rows import SplitRows
 from thresher.contracts import paths
 from thresher.contracts.errors import SpecError, ThresherError
@@ -21,7 +19,7 @@ from thresher.dictionary.spec import FitSpec
 from thresher.dictionary.train_loop import ray_worker
 from thresher.runtime.progress import progress
 from thresher.storage import ObjectStore, open_store
-from thresher.storage.artifacts import find_record, read_record
+from thresher.storage.artifacts import find_record, read_record, record_bytes
 from thresher.storage.versions import claim_version
 
 CLAIM_KEY = "training/claim.json"
@@ -54,8 +52,8 @@ def fit(spec: FitSpec) -> DictionaryManifest:
     made = find_record(store, paths.manifest(artifact), DictionaryManifest)
     if made is not None:
         return made
-    with DenseSite(store, harvest, spec.site, Path(spec.cache_dir), verify=True):
-        store.put(paths.spec(artifact), json.dumps(spec.model_dump(mode="json"), indent=1).encode())
+    verify_site(store, harvest, spec.site)
+    store.put(paths.spec(artifact), record_bytes(spec))
     _train_on_ray(store, spec, version, fit_id)
     return read_record(store, paths.manifest(artifact), DictionaryManifest)
 

@@ -14,10 +14,11 @@ from thresher.contracts.manifests import (
     Record,
 )
 from thresher.contracts.sites import Site
-from thresher.dictionary.batch_topk import Weights
 from thresher.dictionary.checkpoint import StepRecord
-from thresher.dictionary.evaluation import calibrate, evaluate, fold_scale
+from thresher.dictionary.evaluation import calibrate, evaluate
+from thresher.dictionary.job import FitJob
 from thresher.dictionary.spec import FitSpec
+from thresher.latents.encoder import SparseEncoder
 from thresher.latents.weights import CONFIG_FILE, WEIGHTS_FILE, config_json, weights_safetensors
 from thresher.storage import ObjectStore
 from thresher.storage.artifacts import find_record, publish_manifest, put_file, record_bytes
@@ -33,11 +34,9 @@ HOOK_NAMES = {
 """TransformerLens' name of each kind of site, which SAELens finds the model's activations by."""
 
 
-class TrainingMetrics(Record):
+class TrainingCurve(Record):
     """training/metrics.json of a dictionary."""
 
-    threshold: float
-    """Of every latent, in the units of the harvest."""
     input_scale: float
     """What inputs were multiplied by in training; folded into the saved weights."""
     history: list[StepRecord]
@@ -45,32 +44,18 @@ class TrainingMetrics(Record):
 
 @torch.no_grad()
 def publish_dictionary(
+    job: FitJob,
     store: ObjectStore,
-    spec: FitSpec,
     harvest: HarvestManifest,
     site: DenseSite,
-    trained: tuple[Weights, float],
-    history: list[StepRecord],
-    identity: tuple[str, str],
+    uncalibrated: SparseEncoder,
+    curve: TrainingCurve,
 ) -> DictionaryManifest:
-    """Calibrate, evaluate and write a dictionary.
-
-    Args:
-        store: where it goes.
-        spec: what it was fitted by.
-        harvest: what it was fitted to.
-        site: rows of that harvest.
-        trained: weights, and the scale of the inputs they were trained on.
-        history: the training curve.
-        identity: version and fit id.
-    """
-    weights, scale = trained
-    version, fit_id = identity
-    artifact = paths.dictionary(spec.name, version)
-    encoder, threshold = calibrate(fold_scale(weights, scale), site, harvest, spec)
+    """Calibrate the threshold of a trained dictionary, evaluate and write it."""
+    spec, artifact = job.spec, job.artifact
+    encoder = calibrate(uncalibrated, site, harvest, spec)
     metrics = evaluate(encoder, site, harvest, spec)
-    curve = TrainingMetrics(threshold=threshold, input_scale=scale, history=history)
-    metadata = saelens_metadata(store, harvest, spec, fit_id)
+    metadata = saelens_metadata(store, harvest, spec, job.fit_id)
     files = [
         put_file(store, f"{artifact}/{CONFIG_FILE}", config_json(encoder, metadata)),
         put_file(store, f"{artifact}/{WEIGHTS_FILE}", weights_safetensors(encoder)),
@@ -78,8 +63,8 @@ def publish_dictionary(
     ]
     manifest = DictionaryManifest(
         name=spec.name,
-        version=version,
-        fit_id=fit_id,
+        version=job.version,
+        fit_id=job.fit_id,
         spec=spec.identity(),
         architecture=spec.architecture.kind,
         harvest_id=harvest.harvest_id,

@@ -1,7 +1,6 @@
 """What every training worker runs: the same loop in one process and in many."""
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,9 @@ from thresher.contracts import paths
 from thresher.contracts.errors import ThresherError
 from thresher.contracts.manifests import HarvestManifest
 from thresher.dictionary.checkpoint import Checkpoints, StepRecord
-from thresher.dictionary.publish import publish_dictionary
+from thresher.dictionary.evaluation import fold_scale
+from thresher.dictionary.job import FitJob
+from thresher.dictionary.publish import TrainingCurve, publish_dictionary
 from thresher.dictionary.run_progress import ProgressWriter
 from thresher.dictionary.spec import FitSpec
 from thresher.dictionary.trainer import StepReport, Trainer, TrainingState, initial_state, learning_rate_at
@@ -25,27 +26,10 @@ from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import read_record
 
 RECORD_EVERY_STEPS = 20
-CPU = torch.device("cpu")
 
 
 class DivergedError(ThresherError):
     """The loss is no longer a finite number."""
-
-
-@dataclass(frozen=True)
-class FitJob:
-    """One worker's part in a fit."""
-
-    spec: FitSpec
-    version: str
-    fit_id: str
-    rank: int = 0
-    world_size: int = 1
-    device: torch.device = CPU
-
-    @property
-    def artifact(self) -> str:
-        return paths.dictionary(self.spec.name, self.version)
 
 
 def ray_worker(config: dict[str, Any]) -> None:
@@ -114,10 +98,13 @@ class _Run:
 
     def publish(self) -> None:
         self.report(force=True)
-        identity = (self._job.version, self._job.fit_id)
-        trained = (self._trainer.weights, self._trainer.scale)
         publish_dictionary(
-            self._store, self._job.spec, self._harvest, self._site, trained, self._history, identity
+            self._job,
+            self._store,
+            self._harvest,
+            self._site,
+            fold_scale(self._trainer.weights, self._trainer.scale),
+            TrainingCurve(input_scale=self._trainer.scale, history=self._history),
         )
         self._checkpoints.remove()
 

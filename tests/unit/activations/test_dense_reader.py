@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fixtures.harvests import write_harvest
-from thresher.activations.dense_reader import DenseSite
+from thresher.activations.dense_reader import DenseSite, verify_site
 from thresher.activations.loader import BatchLoader, BatchPlan
 from thresher.activations.shuffle import EndlessOrder
 from thresher.activations.split_rows import SplitRows
@@ -87,11 +87,16 @@ def test_a_damaged_remote_shard_is_refused_and_leaves_no_file(
     assert not any(hashlib.sha256(file.read_bytes()).hexdigest() != file.stem for file in cached(tmp_path))
 
 
-def test_a_damaged_shard_is_refused(store: ObjectStore, tmp_path: Path, activations: np.ndarray) -> None:
+def test_verification_reads_every_local_shard(store: ObjectStore, activations: np.ndarray) -> None:
     manifest = harvest(store, activations)
+    verify_site(store, manifest, SITE)
     key = flip_a_byte(store, manifest)
+    if store.local_path(key) is not None:
+        with pytest.raises(IntegrityError, match=key):
+            verify_site(store, manifest, SITE)
+    store.delete(key)
     with pytest.raises(IntegrityError, match=key):
-        DenseSite(store, manifest, SITE, tmp_path, verify=True)
+        verify_site(store, manifest, SITE)
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 100, -10])

@@ -17,10 +17,11 @@ from thresher.dictionary import checkpoint as checkpoint_module
 from thresher.dictionary.checkpoint import Checkpoints
 from thresher.dictionary.evaluation import fold_scale
 from thresher.dictionary.initialise import geometric_median, initial_weights, input_statistics
-from thresher.dictionary.publish import TrainingMetrics
+from thresher.dictionary.job import FitJob
+from thresher.dictionary.publish import TrainingCurve
 from thresher.dictionary.run_progress import RunProgress, progress_key
 from thresher.dictionary.spec import FitSpec
-from thresher.dictionary.train_loop import FitJob, train_and_publish
+from thresher.dictionary.train_loop import train_and_publish
 from thresher.dictionary.trainer import Trainer, initial_state, learning_rate_at
 from thresher.latents.weights import load_encoder
 from thresher.storage import ObjectStore, open_store
@@ -141,7 +142,7 @@ def test_the_seed_decides_the_result(tmp_path: Path) -> None:
 
 def test_training_curve_is_stored_and_falls(store: ObjectStore) -> None:
     run(planted_fit(store, num_steps=200))
-    curve = read_record(store, f"{TRAINING}/metrics.json", TrainingMetrics).history
+    curve = read_record(store, f"{TRAINING}/metrics.json", TrainingCurve).history
     assert [point.step for point in curve] == list(range(20, 201, 20))
     assert curve[-1].reconstruction_loss < 0.5 * curve[0].reconstruction_loss
     assert {point.l0 for point in curve} == {float(NUM_ACTIVE)}
