@@ -28,6 +28,7 @@ from thresher.catalog.tables import (
 )
 from thresher.catalog.views import Dictionary, FeatureHistory, FeatureSet, Label, LabelRun, Page, Release
 from thresher.contracts.errors import SpecError
+from thresher.contracts.names import version_order
 from thresher.contracts.states import State
 
 FeatureOrder = Literal["feature", "density"]
@@ -63,7 +64,7 @@ def list_releases(catalog: Catalog) -> list[Release]:
     """Every release, by name and version."""
     with catalog.read() as connection:
         found = _read_all(connection, Release, releases, "name")
-    return sorted(found, key=lambda release: (release.name, int(release.version)))
+    return sorted(found, key=lambda release: (release.name, version_order(release.version)))
 
 
 def list_features(

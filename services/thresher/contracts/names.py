@@ -15,7 +15,10 @@ def check_name(field: str, text: str) -> str:
     """
     if NAME.fullmatch(text) is None:
         raise SpecError(
-            field, text, allowed="letters, digits, '.', '_' and '-', not starting with a mark", mend="Choose such a name."
+            field,
+            text,
+            allowed="letters, digits, '.', '_' and '-', not starting with a mark",
+            mend="Choose such a name.",
         )
     return text
 
@@ -30,3 +33,9 @@ def parse_reference(field: str, text: str) -> tuple[str, str]:
     if not separator:
         raise SpecError(field, text, allowed="name@version", mend="Add the version, as in my-dictionary@1.")
     return check_name(field, name), check_name(field, version)
+
+
+def version_order(version: str) -> list[tuple[bool, int | str]]:
+    """Sort key of versions: numbers in them by their value, so that 10 follows 9."""
+    parts = re.split(r"(\d+)", version)
+    return [(part.isdecimal(), int(part) if part.isdecimal() else part) for part in parts]

@@ -1,1 +1,1 @@
-"""Publish, pull and verify releases. Imports no torch, ray or vllm."""
+"""Releases: published from stored artifacts, pulled into a folder that SAELens opens, verified byte by byte."""

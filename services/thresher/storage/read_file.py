@@ -3,6 +3,7 @@
 import hashlib
 import io
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -84,8 +85,12 @@ def open_input(store: ObjectStore, key: str) -> pa.NativeFile:
         return pa.memory_map(str(path))
 
 
-def download(store: ObjectStore, entry: FileEntry, path: Path) -> None:
+def download(
+    store: ObjectStore, entry: FileEntry, path: Path, advance: Callable[[int], None] = lambda num_bytes: None
+) -> None:
     """Copy an object to `path`, where it appears only if its size and sha256 are the entry's.
+
+    `advance` is told the number of bytes of each step; what it raises gives the copy up.
 
     Raises:
         ObjectMissingError: there is no such object.
@@ -95,18 +100,19 @@ def download(store: ObjectStore, entry: FileEntry, path: Path) -> None:
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         with file_errors(path.as_uri()):
-            _copy(store, entry, partial)
+            _copy(store, entry, partial, advance)
             partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _copy(store: ObjectStore, entry: FileEntry, path: Path) -> None:
+def _copy(store: ObjectStore, entry: FileEntry, path: Path, advance: Callable[[int], None]) -> None:
     digest, size = hashlib.sha256(), 0
     with path.open("xb") as file:
         while data := store.get(entry.key, size, size + DOWNLOAD_CHUNK_BYTES):
             digest.update(data)
             size += file.write(data)
+            advance(len(data))
     if (size, digest.hexdigest()) != (entry.size, entry.sha256):
         raise IntegrityError(
             f"{store.url}/{entry.key} is damaged: {size:,} bytes, sha256 {digest.hexdigest()[:12]}…, where "

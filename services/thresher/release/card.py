@@ -1,0 +1,105 @@
+"""The README of a release: where it comes from, how good it is, how to open it."""
+
+from collections.abc import Sequence
+
+from thresher.contracts.manifests import DictionaryManifest, LabelManifest
+from thresher.release.sources import Sources
+
+SHUFFLED = ".shuffled"
+
+TEMPLATE = """# {title}
+
+A sparse dictionary of {num_latents:,} latents for `{site}` of {model} (width {d_in:,}), with statistics and exemplars
+of every latent and labels of {num_features:,}.
+
+## Reconstruction
+
+Over {num_rows:,} held-out rows.
+
+{reconstruction}
+
+## Labels
+
+A label is worth what it scores above the baseline: the same contexts, scored with another feature's label.
+
+{scores}
+
+{states}
+
+## Files
+
+| file | content |
+|---|---|
+| cfg.json, sae_weights.safetensors | the dictionary, as SAELens reads it |
+| features.parquet | density, activation statistics and state of every latent |
+| exemplars/part-*.parquet | contexts on which the latents are active, and on which they are not |
+| labels.parquet | one row a label, with its state and provenance |
+| scores.parquet | one row a score, with its confidence interval; `shuffled` marks the baseline |
+| lineage/*.json | manifests of what the release was made from |
+| manifest.json | size and sha256 of every file |
+
+## Open
+
+    from sae_lens import SAE
+    dictionary = SAE.load_from_disk("FOLDER")
+
+    import pandas
+    labels = pandas.read_parquet("FOLDER/labels.parquet")
+
+    import duckdb
+    duckdb.sql("select feature, text from 'FOLDER/labels.parquet' where state = 'ok'")
+
+## Lineage
+
+{lineage}
+"""
+
+
+def render_card(title: str, model: str, sources: Sources) -> str:
+    """The card of a release, called `title`, of a dictionary over `model`."""
+    dictionary = sources.dictionary
+    return TEMPLATE.format(
+        title=title,
+        model=model,
+        site=dictionary.site,
+        num_latents=dictionary.num_latents,
+        d_in=dictionary.d_in,
+        num_features=sources.labels.num_features,
+        num_rows=dictionary.metrics.num_rows,
+        reconstruction=_reconstruction(dictionary),
+        scores=_scores(sources.labels),
+        states=_table(("state", "labels"), sorted(sources.labels.states.items())),
+        lineage=_table(("what", "id"), sorted(sources.lineage().items())),
+    )
+
+
+def _reconstruction(dictionary: DictionaryManifest) -> str:
+    metrics = dictionary.metrics
+    return _table(
+        ("metric", "value"),
+        [
+            ("explained variance", f"{metrics.explained_variance:.4f}"),
+            ("FVU", f"{metrics.fvu:.4f}"),
+            ("L0", f"{metrics.l0:.2f}"),
+            ("dead latents", f"{metrics.dead_fraction:.2%}"),
+            ("rows trained on", f"{dictionary.num_training_rows:,}"),
+        ],
+    )
+
+
+def _scores(labels: LabelManifest) -> str:
+    means = labels.mean_scores
+    kinds = sorted({kind.removesuffix(SHUFFLED) for kind in means})
+    return _table(
+        ("score", "mean", "shuffled labels"),
+        [(kind, _number(means.get(kind)), _number(means.get(kind + SHUFFLED))) for kind in kinds],
+    )
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> str:
+    lines: list[tuple[object, ...]] = [header, ("---",) * len(header), *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
