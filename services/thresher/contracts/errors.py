@@ -41,3 +41,7 @@ class StoreError(ThresherError):
 
 class EndpointError(ThresherError):
     """The language model endpoint refused or could not be reached."""
+
+
+class ClusterError(ThresherError):
+    """The Ray cluster refused or could not be reached."""
