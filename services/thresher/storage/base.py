@@ -81,8 +81,12 @@ class ObjectStore(Protocol):
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> ObjectInfo:
         """Write an object whole. With `if_absent`, one of many writers wins, others get ObjectExistsError."""
 
-    def open_write(self, key: str, *, if_absent: bool = False) -> ObjectWriter:
-        """Stream an object of unknown size; `if_absent` is decided when it is completed."""
+    def open_write(self, key: str) -> ObjectWriter:
+        """Stream an object of unknown size, replacing what is there.
+
+        There is no `if_absent` here: SeaweedFS 4.48 lets several concurrent conditional completions succeed. A
+        `put` of a small record decides who wins.
+        """
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Every object whose key starts with `prefix`, in key order. May hold the whole list in memory."""

@@ -39,13 +39,14 @@ class FileStore:
             return None
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> ObjectInfo:
-        with self.open_write(key, if_absent=if_absent) as writer:
+        self._path(key)  # refuses a bad key before anything is written
+        with FileWriter(self._root, key, if_absent=if_absent) as writer:
             writer.write(data)
         return writer.info
 
-    def open_write(self, key: str, *, if_absent: bool = False) -> FileWriter:
-        self._path(key)  # refuses a bad key before anything is written
-        return FileWriter(self._root, key, if_absent=if_absent)
+    def open_write(self, key: str) -> FileWriter:
+        self._path(key)
+        return FileWriter(self._root, key)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         folder = check_prefix(prefix).rpartition("/")[0]

@@ -25,7 +25,7 @@ class FileWriter:
     name: by a hard link where the name must be new (atomic, one winner), by a rename elsewhere.
     """
 
-    def __init__(self, root: Path, key: str, *, if_absent: bool) -> None:
+    def __init__(self, root: Path, key: str, *, if_absent: bool = False) -> None:
         self._root, self._key, self._if_absent = root, key, if_absent
         self._name = f"{root.as_uri()}/{key}"
         self._digest, self._size = hashlib.sha256(), 0

@@ -49,6 +49,8 @@ class ObjectReader(io.RawIOBase):
         """Exactly `size` bytes, fewer only at the end; a large read is one request."""
         left = max(0, self._size - self._position)
         count = left if size is None or size < 0 else min(size, left)
+        if count == 0:
+            return b""
         start = self._position - self._window_start
         if start < 0 or start + count > len(self._window):
             self._fetch(count)

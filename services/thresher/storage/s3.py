@@ -63,10 +63,10 @@ class S3Store:
         return ObjectInfo(key, answer["ContentLength"], answer["ETag"].strip('"'))
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> ObjectInfo:
-        return self._upload(key, if_absent).put(data)
+        return self._upload(key).put(data, if_absent=if_absent)
 
-    def open_write(self, key: str, *, if_absent: bool = False) -> S3Writer:
-        return S3Writer(self._upload(key, if_absent))
+    def open_write(self, key: str) -> S3Writer:
+        return S3Writer(self._upload(key))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         check_prefix(prefix)
@@ -94,9 +94,9 @@ class S3Store:
             if not token:
                 return
 
-    def _upload(self, key: str, if_absent: bool) -> S3Upload:
+    def _upload(self, key: str) -> S3Upload:
         target, name = self._target(key), self._name(key)
-        return S3Upload(self._connected(name), target, key, name, if_absent, RetryPolicy.from_environment())
+        return S3Upload(self._connected(name), target, key, name, RetryPolicy.from_environment())
 
     def _run(self, key: str, request: "Callable[[S3Client], ResultT]") -> ResultT:
         name = self._name(key)

@@ -1,19 +1,20 @@
-"""One attempt to make one S3 object, whole or in parts; of many conditional writers exactly one wins."""
+"""One attempt to make one S3 object, whole or in parts."""
 
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from botocore.exceptions import ClientError
 
-from thresher.storage.base import ObjectExistsError, ObjectInfo
-from thresher.storage.s3_errors import CONFLICT, MISSING_KEY, PRECONDITION_FAILED, error_code, s3_errors
+from thresher.storage.base import ObjectInfo
+from thresher.storage.s3_errors import MISSING_KEY, PRECONDITION_FAILED, error_code, s3_errors
 from thresher.storage.s3_retry import RetryPolicy
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, HeadObjectOutputTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 ResultT = TypeVar("ResultT")
 WRITER_METADATA = "thresher-writer"
@@ -22,10 +23,6 @@ WRITER_METADATA = "thresher-writer"
 class Target(TypedDict):
     Bucket: str
     Key: str
-
-
-class Condition(TypedDict, total=False):
-    IfNoneMatch: str
 
 
 @dataclass(frozen=True)
@@ -41,22 +38,22 @@ class S3Upload:
     key: str
     """As the store's user says it."""
     url: str
-    if_absent: bool
     retry: RetryPolicy
     writer: str = field(default_factory=lambda: uuid.uuid4().hex)
 
-    def put(self, data: bytes) -> ObjectInfo:
+    def put(self, data: bytes, *, if_absent: bool = False) -> ObjectInfo:
         """Write the object whole."""
+        put = partial(self.client.put_object, **self.target, Metadata={WRITER_METADATA: self.writer})
+        if if_absent:
+            put = partial(put, IfNoneMatch="*")
 
         def request(attempt: int) -> str:
             try:
-                return self.client.put_object(
-                    **self.target, **self._condition(), Body=data, Metadata={WRITER_METADATA: self.writer}
-                )["ETag"]
+                return put(Body=data)["ETag"]
             except ClientError as error:
-                lost = attempt > 0 and error_code(error) in PRECONDITION_FAILED
-                if lost and (found := self._head()) and self._is_own(found):
-                    return found["ETag"]
+                repeated = attempt > 0 and error_code(error) in PRECONDITION_FAILED
+                if repeated and (own := self._own_etag()):
+                    return own
                 raise
 
         return ObjectInfo(self.key, len(data), self._run(request).strip('"'))
@@ -83,13 +80,12 @@ class S3Upload:
         def request(attempt: int) -> None:
             try:
                 self.client.complete_multipart_upload(
-                    **self.target,
-                    **self._condition(),
-                    UploadId=upload_id,
-                    MultipartUpload={"Parts": parts},
+                    **self.target, UploadId=upload_id, MultipartUpload={"Parts": parts}
                 )
             except ClientError as error:
-                self._judge_completion(error, attempt)
+                repeated = attempt > 0 and error_code(error) == "NoSuchUpload"
+                if not (repeated and self._own_etag()):
+                    raise
 
         self._run(request)
 
@@ -97,29 +93,16 @@ class S3Upload:
         """Drop the parts sent so far."""
         self._run(lambda _: self.client.abort_multipart_upload(**self.target, UploadId=upload_id))
 
-    def _judge_completion(self, error: ClientError, attempt: int) -> None:
-        code = error_code(error)
-        found = self._head() if code in (*PRECONDITION_FAILED, *CONFLICT, "NoSuchUpload") else None
-        if found and attempt > 0 and self._is_own(found):
-            return
-        if found and self.if_absent:
-            raise ObjectExistsError(f"{self.url} exists already.") from error
-        raise error
-
     def _run(self, request: Callable[[int], ResultT]) -> ResultT:
         with s3_errors(self.url, self.client.meta.endpoint_url):
             return self.retry.run(self.url, request)
 
-    def _condition(self) -> Condition:
-        return {"IfNoneMatch": "*"} if self.if_absent else {}
-
-    def _head(self) -> "HeadObjectOutputTypeDef | None":
+    def _own_etag(self) -> str | None:
+        """Of the object that stands there, if this writer made it."""
         try:
-            return self.client.head_object(**self.target)
+            found = self.client.head_object(**self.target)
         except ClientError as error:
             if error_code(error) in MISSING_KEY:
                 return None
             raise
-
-    def _is_own(self, found: "HeadObjectOutputTypeDef") -> bool:
-        return found["Metadata"].get(WRITER_METADATA) == self.writer
+        return found["ETag"] if found["Metadata"].get(WRITER_METADATA) == self.writer else None

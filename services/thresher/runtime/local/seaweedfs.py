@@ -86,7 +86,8 @@ class SeaweedFS:
         wait_until_healthy(self.process, lambda: _is_healthy(self.settings), timeout_s)
 
     def stop(self) -> None:
-        self.process.stop()
+        """End the server; what it has acknowledged is on disk. It waits for idle connections longer than this."""
+        self.process.stop(grace_s=5.0)
 
 
 def start_seaweedfs(folder: Path, *, s3_port: int | None = None) -> SeaweedFS:
