@@ -34,7 +34,10 @@ def train(spec: FitSpec, rank: int, world_size: int, output: Path) -> None:
     plan = BatchPlan(rows, EndlessOrder(len(rows), 0), spec.training.batch_rows, rank, world_size)
     with DenseSite(store, harvest, SITE, output.parent) as site:
         sample = site.gather(rows.to_harvest_rows(np.arange(2000)))
-        trainer = Trainer(spec, initial_state(spec, sample + rank), torch.device("cpu"))
+        state = initial_state(spec, sample + rank)
+        if rank == 1:  # as from a checkpoint, whose order is any
+            state.tensors = dict(reversed(state.tensors.items()))
+        trainer = Trainer(spec, state, torch.device("cpu"))
         for step in range(NUM_STEPS):
             report = trainer.step(plan.gather(site, step))
     tensors = trainer.state().tensors

@@ -2,7 +2,6 @@
 
 import tempfile
 
-import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
@@ -18,6 +17,7 @@ from thresher.dictionary.run_progress import ProgressFollower, RunProgress, prog
 from thresher.dictionary.spec import FitSpec
 from thresher.dictionary.train_loop import ray_worker
 from thresher.runtime.progress import progress
+from thresher.runtime.ray_cluster import connect
 from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import find_record, read_record, record_bytes
 from thresher.storage.versions import claim_version
@@ -90,8 +90,7 @@ def _train_on_ray(store: ObjectStore, spec: FitSpec, version: str, fit_id: str) 
     store.delete(progress_key(artifact))
     before = Checkpoints(store, artifact, fit_id).last_step() * spec.training.batch_rows
     total = spec.training.num_steps * spec.training.batch_rows
-    if not ray.is_initialized():
-        ray.init(include_dashboard=False)
+    connect()
     with (
         tempfile.TemporaryDirectory(prefix="thresher-fit-") as folder,
         progress("fit", total, "rows", done=before) as meter,

@@ -68,8 +68,10 @@ class Trainer:
         scalars = torch.tensor([state.step, state.scale, state.variance], dtype=torch.float64, device=device)
         step, scale, variance = copy_from_first_worker(scalars).tolist()
         self._step, self._scale = int(step), float(scale)
+        # sorted: workers must broadcast in one order, and a loaded checkpoint comes in any
         tensors = {
-            name: copy_from_first_worker(value.to(device, copy=True)) for name, value in state.tensors.items()
+            name: copy_from_first_worker(state.tensors[name].to(device, copy=True))
+            for name in sorted(state.tensors)
         }
         self._idle_rows_F = tensors["rows_since_active"]
         self.weights = Weights(
