@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from thresher.contracts.errors import SpecError, ThresherError
 
@@ -15,8 +14,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-out = Console(soft_wrap=True)
-
 SpecPath = Annotated[str, typer.Argument(metavar="SPEC", help="YAML spec; its schema is in schemas/.")]
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")
@@ -66,6 +63,143 @@ def label(spec: SpecPath, overrides: Overrides = []) -> None:  # noqa: B006
 def publish(spec: SpecPath, overrides: Overrides = []) -> None:  # noqa: B006
     """Publish a dictionary with its features and labels as an immutable release."""
     _run("publish", spec, overrides)
+
+
+@app.command()
+def pull(
+    release: Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="Without a version: the highest.")],
+    destination: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
+    root: Root,
+    group: Annotated[list[str], typer.Option(help="Only this group of files; may be given again.")] = [],  # noqa: B006
+) -> None:
+    """Pull a release into a folder, every checksum verified before any file is visible."""
+    from thresher.release import pull as pulling
+
+    print(pulling.pull(root, release, destination, groups=group or None))
+
+
+@app.command()
+def verify(
+    artifact: Annotated[str, typer.Argument(metavar="PATH", help="As in activations/ID, or a pulled folder.")],
+    root: Annotated[str | None, typer.Option(envvar="THRESHER_ROOT", help="Root that holds the artifact.")] = None,
+) -> None:
+    """Re-read every byte of an artifact or of a pulled folder; name each file that differs."""
+    from thresher.pipelines.inspection import verify_anywhere
+
+    faults = verify_anywhere(artifact, root)
+    for fault in faults:
+        print(fault)
+    print(f"{artifact}: {f'{len(faults)} bad files' if faults else 'every file matches its checksum'}")
+    raise typer.Exit(1 if faults else 0)
+
+
+@app.command()
+def inspect(
+    artifact: Annotated[str, typer.Argument(metavar="PATH", help="As in activations/ID or releases/NAME/VERSION.")],
+    root: Root,
+) -> None:
+    """Show what an artifact is and where it came from."""
+    from thresher.release.inspect import inspect as lines_of
+    from thresher.storage import open_store
+
+    for name, value in lines_of(open_store(root), artifact):
+        print(f"{name:<32} {value}")
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="Words to find in labels.")],
+    dictionary: Annotated[str | None, typer.Option(help="Only name@version.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    catalog: Annotated[str | None, typer.Option(envvar="THRESHER_CATALOG", help="Database url.")] = None,
+) -> None:
+    """Find features in the catalog by their labels."""
+    from thresher.pipelines.inspection import search_lines
+
+    for line in search_lines(query, dictionary, limit, catalog):
+        print(line)
+
+
+@app.command()
+def submit(
+    stage: Annotated[str, typer.Argument(help="corpus, harvest, fit, encode, label or publish.")],
+    spec: SpecPath,
+    overrides: Overrides = [],  # noqa: B006
+    address: Annotated[str | None, typer.Option(help="The cluster's dashboard, http://host:8265.")] = None,
+    pass_env: Annotated[list[str], typer.Option(help="Give the job this variable; Ray shows it.")] = [],  # noqa: B006
+    follow: Annotated[bool, typer.Option(help="Copy the job's log and return its exit code.")] = True,
+) -> None:
+    """Send a stage to a running Ray cluster as a job."""
+    from thresher.pipelines.project_files import jobs_folder
+    from thresher.runtime.submit import submit_stage
+
+    code = submit_stage(
+        stage, spec, overrides, address, jobs_folder=jobs_folder(), pass_env=pass_env, follow=follow
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def up(
+    folder: StackFolder = DEFAULT_STACK_FOLDER,
+    model: Annotated[Path | None, typer.Option(help="Also serve this model folder with vLLM.")] = None,
+) -> None:
+    """Start the local stack (object store, with --model also a model server) until `thresher down`."""
+    from thresher.runtime.local import stack
+
+    plan = stack.StackPlan(folder, model_folder=model, served_name=model.name if model else "local")
+    state = stack.up(plan)
+    for server in state.servers:
+        print(f"{server.name}: process {server.pid}, log {server.log}")
+    print(f"Root {stack.ROOT}. Its environment: eval \"$(thresher env --folder {folder})\"")
+
+
+@app.command()
+def env(folder: StackFolder = DEFAULT_STACK_FOLDER) -> None:
+    """Print the local stack's environment as shell exports. Holds its credentials."""
+    from shlex import quote
+
+    from thresher.runtime.local.stack import read_state
+
+    for name, value in read_state(folder).environment.items():
+        print(f"export {name}={quote(value)}")
+
+
+@app.command()
+def down(folder: StackFolder = DEFAULT_STACK_FOLDER) -> None:
+    """Stop the local stack that `thresher up` or `thresher demo --keep` started. Its data stay."""
+    from thresher.runtime.local import stack
+
+    stopped = stack.down(folder)
+    print(f"stopped {', '.join(stopped)}" if stopped else f"no local stack runs in {folder}")
+
+
+@app.command()
+def doctor(
+    root: Annotated[str | None, typer.Option(envvar="THRESHER_ROOT", help="Root to try.")] = None,
+) -> None:
+    """Check this machine: Python, torch, vLLM, Ray, the store, the catalog, the model endpoint."""
+    from thresher.pipelines.cataloguing import catalog_url
+    from thresher.runtime.doctor import examine
+
+    checks = examine(root, catalog_url())
+    for check in checks:
+        print(check.line())
+    raise typer.Exit(0 if all(check.ok for check in checks) else 1)
+
+
+@app.command()
+def demo(
+    tokens: Annotated[int, typer.Option(min=20_000, help="Tokens of the corpus.")] = 160_000,
+    features: Annotated[int, typer.Option(min=1, help="Features to label.")] = 24,
+    root: Annotated[str | None, typer.Option(help="Use this store instead of a local one.")] = None,
+    keep: Annotated[bool, typer.Option(help="Leave the object store running; `thresher down` stops it.")] = False,
+    folder: StackFolder = DEFAULT_STACK_FOLDER,
+) -> None:
+    """Run the whole chain on a local stack; run again, it resumes."""
+    from thresher.pipelines.demo import DemoOptions, run_demo
+
+    run_demo(DemoOptions(folder=folder, root=root, num_tokens=tokens, num_features=features, keep=keep))
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from thresher.contracts.manifests import ShardCommit
 from thresher.harvest.actor import start_actor
 from thresher.harvest.plan import ShardPlan
 from thresher.harvest.spec import HarvestSpec
+from thresher.runtime.ray_cluster import connect
 
 
 class HarvestError(ThresherError):
@@ -56,7 +57,7 @@ class _Pool:
 
 
 def run_shards(spec: HarvestSpec, sequence_length: int, plans: list[ShardPlan]) -> Iterator[ShardCommit]:
-    """Yield the commit record of each shard as it is done. Ray must be connected.
+    """Yield the commit record of each shard as it is done. Connects to Ray if this process is not.
 
     An actor whose shard failed is ended, since its engine may hold half a batch, and a new one takes over.
 
@@ -64,6 +65,8 @@ def run_shards(spec: HarvestSpec, sequence_length: int, plans: list[ShardPlan]) 
         HarvestError: a shard failed `actors.max_attempts` times.
         SpecError, StoreError: what another try would meet again.
     """
+    if plans:
+        connect()
     pool = _Pool(spec, sequence_length, deque(plans))
     for _ in range(min(spec.actors.count, len(plans))):
         pool.start()

@@ -51,6 +51,22 @@ def label(spec: LabelSpec) -> LabelManifest:
         IntegrityError: the features artifact is damaged, or its splits share documents.
     """
     store = open_store(spec.root)
+    features, run_id, artifact = _resolve(store, spec)
+    made = find_record(store, paths.manifest(artifact), LabelManifest)
+    if made is not None:
+        return made
+    return asyncio.run(_label(_open(store, spec, features, run_id, artifact)))
+
+
+def find_labels(spec: LabelSpec) -> LabelManifest | None:
+    """The run that `label` would make, if it is made; asks nothing of a model."""
+    store = open_store(spec.root)
+    _, _, artifact = _resolve(store, spec)
+    return find_record(store, paths.manifest(artifact), LabelManifest)
+
+
+def _resolve(store: ObjectStore, spec: LabelSpec) -> tuple[FeaturesManifest, str, str]:
+    """The features to label, the id of the run, and where it lies."""
     name, version = parse_reference("dictionary", spec.dictionary)
     features = read_record(
         store, paths.manifest(paths.features(name, version, spec.corpus)), FeaturesManifest
@@ -64,11 +80,7 @@ def label(spec: LabelSpec) -> LabelManifest:
             "code_version": thresher.__version__,
         },
     )
-    artifact = paths.label_run(name, version, run_id)
-    made = find_record(store, paths.manifest(artifact), LabelManifest)
-    if made is not None:
-        return made
-    return asyncio.run(_label(_open(store, spec, features, run_id, artifact)))
+    return features, run_id, paths.label_run(name, version, run_id)
 
 
 @dataclass(frozen=True)

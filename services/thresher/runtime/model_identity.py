@@ -10,7 +10,13 @@ from thresher.contracts.ids import canonical_json, sha256_hex
 from thresher.contracts.manifests import ModelIdentity
 from thresher.runtime.cache import cache_folder
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "merges.txt",
+)
 
 
 def model_folder(field: str, path: str) -> Path:
@@ -47,7 +53,9 @@ def identify_model(path: str) -> ModelIdentity:
     config: dict[str, Any] = json.loads((folder / "config.json").read_text())
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
-        raise SpecError("model", path, mend="The folder holds no *.safetensors: convert the weights to safetensors.")
+        raise SpecError(
+            "model", path, mend="The folder holds no *.safetensors: convert the weights to safetensors."
+        )
     return ModelIdentity(
         name=folder.name,
         architecture=_first(config, path, "architectures")[0],
@@ -63,7 +71,9 @@ def _first(config: dict[str, Any], path: str, *names: str) -> Any:
     for name in names:
         if name in config:
             return config[name]
-    raise SpecError("model", path, mend=f"Its config.json has none of {', '.join(names)}: this is no decoder model.")
+    raise SpecError(
+        "model", path, mend=f"Its config.json has none of {', '.join(names)}: this is no decoder model."
+    )
 
 
 def _files_sha256(files: list[Path]) -> str:

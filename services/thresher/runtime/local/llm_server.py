@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from thresher.contracts.errors import SpecError
+from thresher.runtime.cpu_features import fast_dtype
 from thresher.runtime.local.processes import (
     LOOPBACK,
     LocalProcess,
@@ -104,7 +105,7 @@ def _command(model_folder: Path, served_name: str, port: int) -> list[str]:
         "vllm.entrypoints.openai.api_server",
         f"--model={model_folder}",
         f"--served-model-name={served_name}",
-        "--dtype=bfloat16",
+        f"--dtype={fast_dtype()}",
         f"--max-model-len={MAX_MODEL_LEN}",
         f"--max-num-batched-tokens={MAX_NUM_BATCHED_TOKENS}",
         "--enforce-eager",
