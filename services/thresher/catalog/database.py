@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, Operati
 
 from thresher.catalog import schema
 from thresher.contracts.errors import SpecError, ThresherError
+from thresher.contracts.ids import canonical_json
 
 DEFAULT_URL = "sqlite:///.thresher/catalog.sqlite"
 ALLOWED = (
@@ -102,7 +103,12 @@ def _engine(url: URL) -> Engine:
     if url.drivername == "sqlite":
         return _sqlite_engine(url)
     try:
-        engine = create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_TIMEOUT_S})
+        engine = create_engine(
+            url,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
+            json_serializer=canonical_json,
+        )
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise CatalogError(
             "PostgreSQL needs a driver: run pip install 'thresher[postgres]', or use a SQLite catalog."
@@ -120,7 +126,7 @@ def _sqlite_engine(url: URL) -> Engine:
         raise CatalogError(
             f"{display_url(url)}: cannot make the folder {folder} ({error.strerror})."
         ) from error
-    engine = create_engine(url, connect_args={"timeout": LOCK_TIMEOUT_S})
+    engine = create_engine(url, connect_args={"timeout": LOCK_TIMEOUT_S}, json_serializer=canonical_json)
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -13,22 +13,30 @@ from fixtures.releases import (
     NUM_LATENTS,
     TEXTS,
     label_id,
+    publish_spec,
     write_artifacts,
     write_dictionary,
     write_features,
     write_label_run,
 )
 from thresher.catalog import ingest
-from thresher.catalog.browse import get_feature, list_dictionaries, list_features, list_label_runs
+from thresher.catalog.browse import (
+    get_feature,
+    list_dictionaries,
+    list_features,
+    list_label_runs,
+    list_releases,
+)
 from thresher.catalog.database import Catalog, open_catalog
 from thresher.catalog.events import retract
-from thresher.catalog.ingest import ingest_features, ingest_labels
+from thresher.catalog.ingest import ingest_features, ingest_labels, ingest_release
 from thresher.catalog.rebuild import ingest_all, rebuild
 from thresher.catalog.search import search
 from thresher.catalog.tables import labels, metadata, scores
 from thresher.contracts.errors import IntegrityError, SpecError
 from thresher.contracts.manifests import LabelManifest
 from thresher.contracts.states import State
+from thresher.release.publish import publish
 from thresher.storage import ObjectStore, open_store
 
 LATER = FIRST_RUN_AT + timedelta(days=1)
@@ -215,6 +223,38 @@ def test_the_order_of_ingest_does_not_matter(catalog, local_store):
     assert current_texts(catalog, made.features.features_id) == TEXTS | {0: "dates"}
 
 
+def test_the_run_counts_before_the_label(catalog, local_store):
+    made = write_artifacts(local_store, texts={0: "of the last run", 9: "its end"})
+    within = write_label_run(
+        local_store,
+        made.features,
+        name="second",
+        texts={0: "newer"},
+        started_at=FIRST_RUN_AT + timedelta(seconds=5),
+    )
+    for run in (made.labels, within):
+        ingest_labels(catalog, local_store, run)
+    assert current_texts(catalog, made.features.features_id)[0] == "of the last run"
+
+
+def test_releases_are_listed_by_version(catalog, root, local_store):
+    made = write_artifacts(local_store)
+    for version in ("10", "9"):
+        manifest = publish(publish_spec(root, made, name=f"v{version}", version=version))
+        ingest_release(catalog, manifest)
+        ingest_release(catalog, manifest.model_copy(update={"name": "same", "release_id": f"id{version}"}))
+        ingest_release(catalog, manifest)
+    found = list_releases(catalog)
+    assert [(item.name, item.version) for item in found] == [
+        ("same", "9"),
+        ("same", "10"),
+        ("v10", "10"),
+        ("v9", "9"),
+    ]
+    assert found[-1].lineage["label_run_id"] == made.labels.run_id
+    assert (found[-1].num_files, found[-1].num_bytes) == (11, sum(file.size for file in manifest.files))
+
+
 def test_a_retracted_label_is_kept_but_never_current(catalog, local_store):
     made = write_artifacts(local_store)
     second = write_label_run(local_store, made.features, name="second", texts={0: "wrong"}, started_at=LATER)
@@ -238,7 +278,7 @@ def test_retracting_an_unknown_label_is_refused(catalog, local_store):
 
 
 @pytest.mark.parametrize("make", [rebuild, ingest_all])
-def test_the_catalog_can_be_made_again_from_storage(catalog, local_store, make):
+def test_the_catalog_can_be_made_again_from_storage(catalog, root, local_store, make):
     made = write_artifacts(local_store)
     second = write_label_run(local_store, made.features, name="second", texts={0: "dates"}, started_at=LATER)
     for run in (made.labels, second):
@@ -252,6 +292,7 @@ def test_the_catalog_can_be_made_again_from_storage(catalog, local_store, make):
         author="",
         at=LATER,
     )
+    ingest_release(catalog, publish(publish_spec(root, made)))
     before = contents(catalog)
     make(catalog, local_store)
     assert contents(catalog) == before
