@@ -12,7 +12,7 @@ JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 PASSED_PREFIX = "THRESHER_"
 PASSED_NAMES = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "OPENAI_BASE_URL")
 """Settings that workers of a cluster take from this process. Credentials are none of them: Ray writes the
-runtime environment to its logs and shows it on its dashboard, so a cluster's nodes hold their own."""
+runtime environment to its logs (runtime_env_agent.log), so a cluster's nodes hold their own."""
 
 _connected = False
 
@@ -33,7 +33,7 @@ def connect(address: str | None = None) -> None:
         return
     address = address or os.environ.get(ADDRESS_VARIABLE)
     if address is None:
-        ray.init(address="local", include_dashboard=False, logging_level=logging.WARNING)
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     else:
         _join(address)
     _connected = True

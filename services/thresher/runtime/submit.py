@@ -42,8 +42,8 @@ def submit_stage(
     """Run `jobs_folder`/STAGE.py on a cluster with a spec of this machine.
 
     The package, the jobs and the spec are shipped, so the cluster needs thresher's dependencies only, and paths
-    in the spec must hold on its nodes. Variables named in `pass_env` are given to the job; Ray shows them on its
-    dashboard and in its logs, so none is passed unasked.
+    in the spec must hold on its nodes. Variables named in `pass_env` are given to the job; Ray writes them to the
+    cluster's logs, so none is passed unasked.
 
     Args:
         address: url of the cluster's dashboard, http://host:8265; else RAY_API_SERVER_ADDRESS or RAY_ADDRESS.
