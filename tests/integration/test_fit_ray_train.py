@@ -30,7 +30,7 @@ DRIVER += "fit(FitSpec.model_validate_json(sys.argv[1]))"
 
 
 def two_worker_spec(store: ObjectStore) -> FitSpec:
-    spec = planted_fit(store, num_steps=1200)
+    spec = planted_fit(store, num_steps=600)
     return spec.model_copy(update={"num_workers": 2, "cpus_per_worker": 1, "checkpoint_every_steps": 50})
 
 

@@ -43,7 +43,7 @@ def rows_of(store: ObjectStore, split: str, min_position: int = 1) -> torch.Tens
 
 
 def test_planted_features_are_found(store: ObjectStore) -> None:
-    run(planted_fit(store, num_steps=1500))
+    run(planted_fit(store, num_steps=600))
     encoder, manifest = load_encoder(store, REFERENCE)
     similarity = encoder.W_dec_FD @ torch.from_numpy(FEATURES_FD).T
     assert similarity.max(dim=0).values.mean() > 0.97
