@@ -27,7 +27,7 @@ test: setup lint types venvs
 	$(BIN)/pytest tests $(PYTEST)
 
 test-fast: setup
-	$(BIN)/pytest tests/unit $(PYTEST)
+	$(BIN)/pytest tests/unit -m "not real" $(PYTEST)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -49,9 +49,12 @@ venvs: .venvs/saelens/.installed .venvs/bare/.installed
 	touch $@
 
 # What somebody has who only pulls dictionaries: the base install, and the readers that they open tables with.
-.venvs/bare/.installed: Makefile pyproject.toml
+.venvs/bare/.installed: Makefile pyproject.toml $(shell find services -name '*.py' -o -name '*.txt' -o -name '*.mako')
+	rm -rf build
 	$(PYTHON) -m venv .venvs/bare
+	.venvs/bare/bin/python -m pip --disable-pip-version-check --quiet install --force-reinstall --no-deps .
 	.venvs/bare/bin/python -m pip --disable-pip-version-check --quiet install . duckdb pandas
+	rm -rf build
 	touch $@
 
 clean:

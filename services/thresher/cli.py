@@ -80,8 +80,12 @@ def pull(
 
 @app.command()
 def verify(
-    artifact: Annotated[str, typer.Argument(metavar="PATH", help="As in activations/ID, or a pulled folder.")],
-    root: Annotated[str | None, typer.Option(envvar="THRESHER_ROOT", help="Root that holds the artifact.")] = None,
+    artifact: Annotated[
+        str, typer.Argument(metavar="PATH", help="As in activations/ID, or a pulled folder.")
+    ],
+    root: Annotated[
+        str | None, typer.Option(envvar="THRESHER_ROOT", help="Root that holds the artifact.")
+    ] = None,
 ) -> None:
     """Re-read every byte of an artifact or of a pulled folder; name each file that differs."""
     from thresher.pipelines.inspection import verify_anywhere
@@ -95,7 +99,9 @@ def verify(
 
 @app.command()
 def inspect(
-    artifact: Annotated[str, typer.Argument(metavar="PATH", help="As in activations/ID or releases/NAME/VERSION.")],
+    artifact: Annotated[
+        str, typer.Argument(metavar="PATH", help="As in activations/ID or releases/NAME/VERSION.")
+    ],
     root: Root,
 ) -> None:
     """Show what an artifact is and where it came from."""
@@ -151,7 +157,7 @@ def up(
     state = stack.up(plan)
     for server in state.servers:
         print(f"{server.name}: process {server.pid}, log {server.log}")
-    print(f"Root {stack.ROOT}. Its environment: eval \"$(thresher env --folder {folder})\"")
+    print(f'Root {stack.ROOT}. Its environment: eval "$(thresher env --folder {folder})"')
 
 
 @app.command()
@@ -180,7 +186,7 @@ def doctor(
 ) -> None:
     """Check this machine: Python, torch, vLLM, Ray, the store, the catalog, the model endpoint."""
     from thresher.pipelines.cataloguing import catalog_url
-    from thresher.runtime.doctor import examine
+    from thresher.pipelines.doctor import examine
 
     checks = examine(root, catalog_url())
     for check in checks:
@@ -193,7 +199,9 @@ def demo(
     tokens: Annotated[int, typer.Option(min=20_000, help="Tokens of the corpus.")] = 160_000,
     features: Annotated[int, typer.Option(min=1, help="Features to label.")] = 24,
     root: Annotated[str | None, typer.Option(help="Use this store instead of a local one.")] = None,
-    keep: Annotated[bool, typer.Option(help="Leave the object store running; `thresher down` stops it.")] = False,
+    keep: Annotated[
+        bool, typer.Option(help="Leave the object store running; `thresher down` stops it.")
+    ] = False,
     folder: StackFolder = DEFAULT_STACK_FOLDER,
 ) -> None:
     """Run the whole chain on a local stack; run again, it resumes."""

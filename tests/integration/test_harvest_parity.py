@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+
 from fixtures.corpora import build_small_corpus
 from fixtures.harvest_rows import dense_rows_of, row_addresses_of
 from fixtures.models import TINY_LAYERS
 from fixtures.reference_forward import reference_rows
-
 from thresher.activations.sequences import open_sequences
 from thresher.contracts.sites import SITE_KINDS
 from thresher.harvest.coordinator import harvest
@@ -80,7 +80,9 @@ def test_real_model_in_bfloat16_and_every_row_addressed(bundled_model, tmp_path)
         assert np.median(errors) < 1.25 * np.median(allowed), site
         assert np.quantile(errors, 0.99) < 1.5 * np.quantile(allowed, 0.99), site
         assert np.max(errors) < 2 * np.max(allowed), site
-        assert manifest.sites[site].relative_error == 0, "the engine computes in bfloat16: storing it is exact"
+        assert manifest.sites[site].relative_error == 0, (
+            "the engine computes in bfloat16: storing it is exact"
+        )
     _assert_addresses(store, manifest)
 
 

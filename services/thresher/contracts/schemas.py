@@ -7,7 +7,9 @@ TOKENS = pa.list_(pa.int32())
 SEGMENT = pa.struct(
     [
         pa.field("doc_id", pa.string(), nullable=False),
-        pa.field("start", pa.int32(), nullable=False),  # first position in the sequence, BOS and separator included
+        pa.field(
+            "start", pa.int32(), nullable=False
+        ),  # first position in the sequence, BOS and separator included
         pa.field("length", pa.int32(), nullable=False),
     ]
 )
@@ -51,7 +53,9 @@ FEATURE_STATS = pa.schema(
         pa.field("density", pa.float64(), nullable=False),  # share of rows on which the latent is active
         pa.field("mean", pa.float32(), nullable=False),  # over active rows; 0 if there are none
         pa.field("max", pa.float32(), nullable=False),
-        pa.field("histogram", pa.list_(pa.int64()), nullable=False),  # counts of active values, edges in metadata
+        pa.field(
+            "histogram", pa.list_(pa.int64()), nullable=False
+        ),  # counts of active values, edges in metadata
         pa.field("top_tokens", pa.list_(pa.string()), nullable=False),  # at the strongest exemplars' peaks
         pa.field("state", pa.string(), nullable=False),  # ok, dead or too_rare
     ]

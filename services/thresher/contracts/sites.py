@@ -23,7 +23,10 @@ class Site(BaseModel):
         match = re.fullmatch(r"([a-z_]+)\.(\d+)", text)
         if match is None or match[1] not in SITE_KINDS:
             raise SpecError(
-                "site", text, allowed=[f"{kind}.LAYER" for kind in SITE_KINDS], mend="Write it as resid_post.12."
+                "site",
+                text,
+                allowed=[f"{kind}.LAYER" for kind in SITE_KINDS],
+                mend="Write it as resid_post.12.",
             )
         return cls(kind=match[1], layer=int(match[2]))
 

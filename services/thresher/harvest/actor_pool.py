@@ -1,5 +1,6 @@
 """Runs shards on a pool of actors: one shard an actor at a time, retried when an actor or a shard fails."""
 
+import logging
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,9 @@ from thresher.harvest.actor import start_actor
 from thresher.harvest.plan import ShardPlan
 from thresher.harvest.spec import HarvestSpec
 from thresher.runtime.ray_cluster import connect
+
+
+logger = logging.getLogger(__name__)
 
 
 class HarvestError(ThresherError):
@@ -53,6 +57,7 @@ class _Pool:
                 f"Shard {plan.index} (sequences {plan.first_sequence} to {stop}) failed {count} times, last: {cause}. "
                 "Committed shards are kept: mend the cause and run the same spec again."
             ) from error
+        logger.warning("Shard %d failed, try %d: %s. A new actor takes it.", plan.index, count, cause)
         self.waiting.append(plan)
 
 

@@ -79,7 +79,7 @@ class ExplainerSpec(Spec):
     """Show the explain split's strongest exemplars with their activations, ask for one phrase."""
     endpoint: EndpointSpec | None = None
     """Who writes the labels, if not the endpoint that scores them."""
-    num_exemplars: Annotated[int, Field(ge=1)] = 6
+    num_exemplars: Annotated[int, Field(ge=1)] = 5
     """Exemplars shown."""
     tokens_per_exemplar: Annotated[int, Field(ge=1)] = 16
     """Tokens shown of each."""
@@ -104,8 +104,9 @@ class SimulationSpec(Spec):
     """Contexts in which the feature never fires."""
     tokens_per_context: Annotated[int, Field(ge=2)] = 16
     """Tokens of each context, cut around the peak."""
-    contexts_per_prompt: Annotated[int, Field(ge=1)] = 8
-    """Contexts predicted by one request: more share the cost of the examples, in a longer prompt."""
+    contexts_per_prompt: Annotated[int, Field(ge=1)] = 1
+    """Contexts predicted by one request. More share the cost of the examples, but the longer the run of unknowns, the
+    less probability a small model leaves for digits."""
     num_logprobs: Annotated[int, Field(ge=1)] = 20
     """Most likely tokens read at each position; digits beyond them are unseen. vLLM allows 20 unless told otherwise."""
 

@@ -26,7 +26,7 @@ from thresher.harvest.coordinator import harvest
 from thresher.harvest.spec import HarvestSpec
 from thresher.labeling.spec import LabelSpec
 from thresher.pipelines.cataloguing import CATALOG_VARIABLE, catalogue_features, catalogue_labels, catalogue_release
-from thresher.pipelines.demo_report import print_means, print_table
+from thresher.pipelines.demo_report import print_means, print_table, wide_console
 from thresher.pipelines.demo_servers import label_with_local_model, object_store
 from thresher.pipelines.encode import EncodeSpec, encode
 from thresher.pipelines.project_files import demo_spec
@@ -83,7 +83,7 @@ class Stopwatch:
 
 def run_demo(options: DemoOptions) -> None:
     """Run what is missing of the chain, and show what it made. Everything started is stopped at the end."""
-    watch = Stopwatch(Console())
+    watch = Stopwatch(wide_console())
     os.environ.setdefault(CATALOG_VARIABLE, f"sqlite:///{(options.folder / 'catalog.db').resolve()}")
     with ExitStack() as exits:
         exits.callback(disconnect)

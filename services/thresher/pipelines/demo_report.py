@@ -15,13 +15,26 @@ TOP_TOKENS_SHOWN = 5
 SCORE_TYPES = ("simulation", "detection")
 
 
+NARROWEST = 140
+"""Columns of output that is not a terminal: the table would fold at the usual 80."""
+
+
+def wide_console() -> Console:
+    """Standard output, wide enough for the table."""
+    console = Console()
+    return console if console.is_terminal else Console(width=NARROWEST)
+
+
 def print_table(console: Console, pulled: Path) -> None:
     """One row a labelled feature, densest first: label, scores with interval beside shuffled, density, top tokens."""
     stats = {row["feature"]: row for row in pq.read_table(pulled / "features.parquet").to_pylist()}
     scores = pq.read_table(pulled / "scores.parquet").to_pylist()
     table = Table(title="Labelled features", show_lines=False)
-    for name in ("feature", "label", *SCORE_TYPES, "shuffled sim / det", "density", "top tokens"):
-        table.add_column(name, overflow="fold")
+    table.add_column("feature", justify="right", no_wrap=True)
+    table.add_column("label", max_width=40)
+    for name in (*SCORE_TYPES, "shuffled", "density"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("top tokens", max_width=36)
     labels = pq.read_table(pulled / "labels.parquet").to_pylist()
     for row in sorted(labels, key=lambda item: -stats[item["feature"]]["density"]):
         mine = [score for score in scores if score["feature"] == row["feature"]]

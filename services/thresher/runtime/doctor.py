@@ -7,7 +7,7 @@ import sys
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException
 
@@ -44,20 +44,19 @@ class Check:
 @dataclass(frozen=True)
 class CheckResult:
     name: str
-    passed: bool
+    ok: bool
     detail: str
 
-    def __str__(self) -> str:
-        return f"{'ok' if self.passed else 'FAIL':<4}  {self.name}: {self.detail}"
+    def line(self) -> str:
+        return f"{'ok' if self.ok else 'FAIL':<4}  {self.name}: {self.detail}"
 
 
-def run_checks(checks: Iterable[Check]) -> Iterator[CheckResult]:
-    """Run every check, whatever became of those before it."""
-    for check in checks:
-        try:
-            yield CheckResult(check.name, True, check.probe())
-        except ThresherError as error:
-            yield CheckResult(check.name, False, str(error))
+def run_check(check: Check) -> CheckResult:
+    """Run a check; whatever it finds is a result."""
+    try:
+        return CheckResult(check.name, True, check.probe())
+    except ThresherError as error:
+        return CheckResult(check.name, False, str(error))
 
 
 def machine_checks() -> list[Check]:

@@ -22,11 +22,15 @@ from thresher.labeling.templates import load_template
 
 TEMPLATE = load_template("explain-activations-v1")
 MAX_LEVEL = 9
+MAX_STRONGEST_TOKENS = 12
 CHAT_OVERHEAD_TOKENS = 64  # roles and default system prompt, which the chat template of the endpoint adds
 
 
 class ActivationsExplainer:
-    """Writes a label from a feature's strongest exemplars of the explain split."""
+    """Writes a label from a feature's strongest exemplars of the explain split.
+
+    The prompt holds no worked examples: a small model answers with one of theirs.
+    """
 
     prompt_sha256 = TEMPLATE.sha256
 
@@ -48,8 +52,8 @@ class ActivationsExplainer:
 
     def request(self, shown: Sequence[Exemplar]) -> ModelRequest:
         max_activation = max(float(item.activations_C.max()) for item in shown)
-        lines = "\n".join(f"- {marked_text(item, max_activation)}" for item in shown)
-        text = TEMPLATE.fill(exemplars=lines)
+        lines = "\n".join(marked_text(item, max_activation) for item in shown)
+        text = TEMPLATE.fill(exemplars=lines, tokens=", ".join(strongest_tokens(shown)))
         endpoint = self._exchange.endpoint
         num_prompt_tokens = len(self._tokenizer.encode(text)) + CHAT_OVERHEAD_TOKENS
         return ModelRequest(
@@ -80,6 +84,17 @@ class ActivationsExplainer:
         }
 
 
+def strongest_tokens(shown: Sequence[Exemplar]) -> list[str]:
+    """Distinct tokens that fire, the strongest first."""
+    strongest: dict[str, float] = {}
+    for item in shown:
+        for token, activation in zip(item.tokens, item.activations_C, strict=True):
+            if activation > 0 and (text := plain(token)):
+                strongest[text] = max(strongest.get(text, 0.0), float(activation))
+    ranked = sorted(strongest, key=lambda text: -strongest[text])
+    return ranked[:MAX_STRONGEST_TOKENS]
+
+
 def marked_text(exemplar: Exemplar, max_activation: float) -> str:
     """One line: tokens that fire are in guillemets, with a level from 1 to 9 of `max_activation` behind them."""
     levels = np.rint(MAX_LEVEL * np.maximum(exemplar.activations_C, 0) / max_activation).astype(int)
@@ -87,8 +102,12 @@ def marked_text(exemplar: Exemplar, max_activation: float) -> str:
         _marked(token, int(level)) if level > 0 else token
         for token, level in zip(exemplar.tokens, levels, strict=True)
     ]
-    # A chat template would read these as the end of a turn.
-    return " ".join("".join(pieces).replace("<|", "< |").split())
+    return plain("".join(pieces))
+
+
+def plain(text: str) -> str:
+    """One line, without what a chat template would read as the end of a turn."""
+    return " ".join(text.replace("<|", "< |").split())
 
 
 def _marked(token: str, level: int) -> str:

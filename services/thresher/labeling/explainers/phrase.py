@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from thresher.contracts.states import State
 
 MAX_CHARACTERS = 200
-PREFIX = re.compile(r"^(?:[-*•]\s+|(?:the\s+)?(?:phrase|label|answer|explanation)\s*[:=]\s*)+", re.IGNORECASE)
+PREFIX = re.compile(
+    r"^(?:[-*•]\s+|(?:the\s+)?(?:phrase|label|answer|explanation)(?:\s+is\s*:?|\s*[:=])\s*"
+    r"|the marked words (?:all )?(?:are|have|share)\s+)+",
+    re.IGNORECASE,
+)
 REFUSAL = re.compile(
     r"(?:i'm sorry|i am sorry|i can(?:no|')t|i can not|i(?:'m| am) (?:not able|unable)|as an ai\b)",
     re.IGNORECASE,

@@ -47,12 +47,12 @@ class LocalProcess:
     def stop(self, grace_s: float = 20.0) -> None:
         """End the whole group: SIGTERM, then SIGKILL for what is left after `grace_s`; nothing if none is."""
         for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 5.0)):
-            if not self._members():
+            if not self.group_members():
                 break
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
             deadline_s = time.monotonic() + wait_s
-            while self._members() and time.monotonic() < deadline_s:
+            while self.group_members() and time.monotonic() < deadline_s:
                 time.sleep(POLL_INTERVAL_S)
         if self.child is not None:
             self.child.wait()
@@ -61,7 +61,7 @@ class LocalProcess:
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(lines[-LOG_TAIL_LINES:])
 
-    def _members(self) -> list[int]:
+    def group_members(self) -> list[int]:
         """Living processes of the group; none if its number has since gone to another."""
         leader = read_stat(self.pid)
         if leader is not None and leader.start_ticks != self.start_ticks:
@@ -108,7 +108,7 @@ def start_process(
 ) -> LocalProcess:
     """Start `command` in a session of its own, with its output appended to `log`.
 
-    Unless `detached`, it receives SIGTERM when the thread that started it ends, also by SIGKILL.
+    Unless `detached`, it and all it started end when this process does, also by SIGKILL.
     `environment` is added to this process's; secrets go there, never into `command`, which everyone can read.
     """
     log.parent.mkdir(parents=True, exist_ok=True)

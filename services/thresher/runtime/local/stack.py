@@ -62,7 +62,7 @@ class LocalStack:
     """The servers of a plan for as long as the block lasts.
 
     They are stopped in reverse order when it ends: normally, by an exception, by Ctrl-C or by SIGTERM. If
-    this process is killed outright they get SIGTERM from the kernel. Enter it in the main thread.
+    this process is killed outright they end by themselves. Enter it in the main thread.
     """
 
     def __init__(self, plan: StackPlan) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from thresher.contracts.errors import SpecError
+from thresher.runtime.local.die_with_parent import GRACE_S
 from thresher.runtime.local.processes import (
     LocalProcess,
     LocalProcessError,
@@ -111,6 +112,37 @@ def test_an_interrupted_start_is_stopped(sleeper: LocalProcess) -> None:
     with pytest.raises(KeyboardInterrupt):
         wait_until_healthy(sleeper, interrupt, timeout_s=10)
     assert not sleeper.is_running()
+
+
+STUBBORN_STARTER = """
+import os, pathlib, sys, threading, time
+from thresher.runtime.local.processes import start_process
+log = pathlib.Path(sys.argv[1])
+started = []
+thread = threading.Thread(
+    target=lambda: started.append(start_process("child", [sys.executable, "-c", sys.argv[2]], log))
+)
+thread.start()
+thread.join()
+while "ready" not in log.read_text():
+    time.sleep(0.02)
+print(started[0].pid, started[0].start_ticks, started[0].is_running(), flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_ignores_sigterm_ends_with_its_starter_but_not_with_a_thread_of_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STUBBORN_STARTER, str(tmp_path / "log"), STUBBORN]
+    pid, start_ticks, ran = subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout.split()
+    process = LocalProcess("child", int(pid), int(start_ticks), tmp_path / "log")
+    try:
+        assert ran == "True"
+        deadline_s = time.monotonic() + 2 * GRACE_S
+        while process.group_members() and time.monotonic() < deadline_s:
+            time.sleep(0.1)
+        assert process.group_members() == []
+    finally:
+        process.stop(grace_s=0)
 
 
 STARTER = """

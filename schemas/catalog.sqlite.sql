@@ -1,0 +1,176 @@
+CREATE TABLE alembic_version (
+    version_num VARCHAR(32) NOT NULL, 
+    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+
+-- Running upgrade  -> 0001
+
+CREATE TABLE dictionaries (
+    dictionary VARCHAR NOT NULL, 
+    name VARCHAR NOT NULL, 
+    version VARCHAR NOT NULL, 
+    weights_sha256 VARCHAR NOT NULL, 
+    fit_id VARCHAR NOT NULL, 
+    harvest_id VARCHAR NOT NULL, 
+    architecture VARCHAR NOT NULL, 
+    site VARCHAR NOT NULL, 
+    d_in INTEGER NOT NULL, 
+    num_latents INTEGER NOT NULL, 
+    metrics JSON NOT NULL, 
+    code_version VARCHAR NOT NULL, 
+    CONSTRAINT pk_dictionaries PRIMARY KEY (dictionary)
+);
+
+CREATE TABLE feature_sets (
+    features_id VARCHAR NOT NULL, 
+    dictionary VARCHAR NOT NULL, 
+    corpus_id VARCHAR NOT NULL, 
+    harvest_id VARCHAR NOT NULL, 
+    site VARCHAR NOT NULL, 
+    num_rows JSON NOT NULL, 
+    histogram_edges JSON NOT NULL, 
+    code_version VARCHAR NOT NULL, 
+    CONSTRAINT pk_feature_sets PRIMARY KEY (features_id), 
+    CONSTRAINT fk_feature_sets_dictionary FOREIGN KEY(dictionary) REFERENCES dictionaries (dictionary)
+);
+
+CREATE INDEX ix_feature_sets_dictionary ON feature_sets (dictionary);
+
+CREATE TABLE features (
+    features_id VARCHAR NOT NULL, 
+    feature INTEGER NOT NULL, 
+    state VARCHAR NOT NULL, 
+    num_active BIGINT NOT NULL, 
+    density DOUBLE NOT NULL, 
+    mean DOUBLE NOT NULL, 
+    max DOUBLE NOT NULL, 
+    histogram JSON NOT NULL, 
+    top_tokens JSON NOT NULL, 
+    CONSTRAINT pk_features PRIMARY KEY (features_id, feature), 
+    CONSTRAINT fk_features_features_id FOREIGN KEY(features_id) REFERENCES feature_sets (features_id)
+);
+
+CREATE INDEX ix_features_features_id_density ON features (features_id, density);
+
+CREATE TABLE releases (
+    release_id VARCHAR NOT NULL, 
+    name VARCHAR NOT NULL, 
+    version VARCHAR NOT NULL, 
+    num_files INTEGER NOT NULL, 
+    num_bytes BIGINT NOT NULL, 
+    lineage JSON NOT NULL, 
+    code_version VARCHAR NOT NULL, 
+    CONSTRAINT pk_releases PRIMARY KEY (release_id), 
+    CONSTRAINT uq_releases_name_version UNIQUE (name, version)
+);
+
+CREATE TABLE ingested_files (
+    "key" VARCHAR NOT NULL, 
+    sha256 VARCHAR NOT NULL, 
+    CONSTRAINT pk_ingested_files PRIMARY KEY ("key")
+);
+
+CREATE TABLE label_runs (
+    run_id VARCHAR NOT NULL, 
+    dictionary VARCHAR NOT NULL, 
+    features_id VARCHAR NOT NULL, 
+    corpus_id VARCHAR NOT NULL, 
+    num_features INTEGER NOT NULL, 
+    states JSON NOT NULL, 
+    mean_scores JSON NOT NULL, 
+    num_calls BIGINT NOT NULL, 
+    num_prompt_tokens BIGINT NOT NULL, 
+    num_completion_tokens BIGINT NOT NULL, 
+    spec JSON NOT NULL, 
+    code_version VARCHAR NOT NULL, 
+    complete BOOLEAN NOT NULL, 
+    newest_label_at DATETIME, 
+    CONSTRAINT pk_label_runs PRIMARY KEY (run_id), 
+    CONSTRAINT fk_label_runs_dictionary FOREIGN KEY(dictionary) REFERENCES dictionaries (dictionary), 
+    CONSTRAINT fk_label_runs_features_id FOREIGN KEY(features_id) REFERENCES feature_sets (features_id)
+);
+
+CREATE INDEX ix_label_runs_dictionary ON label_runs (dictionary);
+
+CREATE TABLE labels (
+    run_id VARCHAR NOT NULL, 
+    label_id VARCHAR NOT NULL, 
+    dictionary VARCHAR NOT NULL, 
+    feature INTEGER NOT NULL, 
+    text TEXT, 
+    state VARCHAR NOT NULL, 
+    method VARCHAR NOT NULL, 
+    explainer_model VARCHAR NOT NULL, 
+    explainer_revision VARCHAR NOT NULL, 
+    prompt_sha256 VARCHAR NOT NULL, 
+    exemplars_sha256 VARCHAR NOT NULL, 
+    decoding TEXT NOT NULL, 
+    seed BIGINT NOT NULL, 
+    code_version VARCHAR NOT NULL, 
+    created_at DATETIME NOT NULL, 
+    supersedes VARCHAR, 
+    CONSTRAINT pk_labels PRIMARY KEY (run_id, label_id), 
+    CONSTRAINT fk_labels_dictionary FOREIGN KEY(dictionary) REFERENCES dictionaries (dictionary), 
+    CONSTRAINT fk_labels_run_id FOREIGN KEY(run_id) REFERENCES label_runs (run_id)
+);
+
+CREATE INDEX ix_labels_dictionary_feature ON labels (dictionary, feature);
+
+CREATE TABLE scores (
+    run_id VARCHAR NOT NULL, 
+    score_id VARCHAR NOT NULL, 
+    label_id VARCHAR NOT NULL, 
+    feature INTEGER NOT NULL, 
+    score_type VARCHAR NOT NULL, 
+    shuffled BOOLEAN NOT NULL, 
+    scorer_model VARCHAR NOT NULL, 
+    prompt_sha256 VARCHAR NOT NULL, 
+    value DOUBLE, 
+    ci_low DOUBLE, 
+    ci_high DOUBLE, 
+    ci_method VARCHAR NOT NULL, 
+    state VARCHAR NOT NULL, 
+    n INTEGER NOT NULL, 
+    n_unparsed INTEGER NOT NULL, 
+    sample_sha256 VARCHAR NOT NULL, 
+    CONSTRAINT pk_scores PRIMARY KEY (run_id, score_id), 
+    CONSTRAINT fk_scores_run_id_label_id FOREIGN KEY(run_id, label_id) REFERENCES labels (run_id, label_id)
+);
+
+CREATE INDEX ix_scores_run_id_feature ON scores (run_id, feature);
+
+CREATE TABLE current_labels (
+    dictionary VARCHAR NOT NULL, 
+    feature INTEGER NOT NULL, 
+    run_id VARCHAR NOT NULL, 
+    label_id VARCHAR NOT NULL, 
+    CONSTRAINT pk_current_labels PRIMARY KEY (dictionary, feature), 
+    CONSTRAINT fk_current_labels_dictionary FOREIGN KEY(dictionary) REFERENCES dictionaries (dictionary), 
+    CONSTRAINT fk_current_labels_run_id_label_id FOREIGN KEY(run_id, label_id) REFERENCES labels (run_id, label_id)
+);
+
+CREATE INDEX ix_current_labels_run_id_label_id ON current_labels (run_id, label_id);
+
+CREATE TABLE events (
+    event_id VARCHAR NOT NULL, 
+    kind VARCHAR NOT NULL, 
+    run_id VARCHAR NOT NULL, 
+    label_id VARCHAR NOT NULL, 
+    reason TEXT NOT NULL, 
+    author VARCHAR NOT NULL, 
+    created_at DATETIME NOT NULL, 
+    CONSTRAINT pk_events PRIMARY KEY (event_id)
+);
+
+CREATE INDEX ix_events_run_id_label_id ON events (run_id, label_id);
+
+CREATE VIRTUAL TABLE label_search USING fts5(
+        text, run_id UNINDEXED, label_id UNINDEXED, tokenize = "unicode61 remove_diacritics 0", prefix = '2 3'
+    );
+
+CREATE TRIGGER label_search_insert AFTER INSERT ON labels WHEN new.text IS NOT NULL BEGIN
+        INSERT INTO label_search (text, run_id, label_id) VALUES (new.text, new.run_id, new.label_id);
+    END;
+
+INSERT INTO alembic_version (version_num) VALUES ('0001') RETURNING version_num;
+
