@@ -16,7 +16,6 @@ from thresher.harvest.plan import ShardPlan
 from thresher.harvest.spec import HarvestSpec
 from thresher.runtime.ray_cluster import connect
 
-
 logger = logging.getLogger(__name__)
 
 

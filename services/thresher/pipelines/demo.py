@@ -25,7 +25,12 @@ from thresher.dictionary.spec import FitSpec
 from thresher.harvest.coordinator import harvest
 from thresher.harvest.spec import HarvestSpec
 from thresher.labeling.spec import LabelSpec
-from thresher.pipelines.cataloguing import CATALOG_VARIABLE, catalogue_features, catalogue_labels, catalogue_release
+from thresher.pipelines.cataloguing import (
+    CATALOG_VARIABLE,
+    catalogue_features,
+    catalogue_labels,
+    catalogue_release,
+)
 from thresher.pipelines.demo_report import print_means, print_table, wide_console
 from thresher.pipelines.demo_servers import label_with_local_model, object_store
 from thresher.pipelines.encode import EncodeSpec, encode
@@ -123,16 +128,25 @@ class Chain:
         return self.watch.run(
             "corpus",
             lambda: build_corpus(demo_spec("corpus", CorpusSpec, given)),
-            lambda made: f"{made.num_tokens:,} tokens of {made.num_documents:,} documents, corpus {made.corpus_id}",
+            lambda made: (
+                f"{made.num_tokens:,} tokens of {made.num_documents:,} documents, corpus {made.corpus_id}"
+            ),
         )
 
     def _harvest(self, corpus: CorpusManifest) -> HarvestManifest:
-        given = [f"root={self.root}", f"model={self.model}", f"corpus={corpus.corpus_id}", f"dtype={fast_dtype()}"]
+        given = [
+            f"root={self.root}",
+            f"model={self.model}",
+            f"corpus={corpus.corpus_id}",
+            f"dtype={fast_dtype()}",
+        ]
         return self.watch.run(
             "harvest",
             lambda: harvest(demo_spec("harvest", HarvestSpec, given)),
-            lambda made: f"{made.num_rows:,} rows at each of {', '.join(made.sites)} in {len(made.shards)} shards, "
-            f"harvest {made.harvest_id}",
+            lambda made: (
+                f"{made.num_rows:,} rows at each of {', '.join(made.sites)} in {len(made.shards)} shards, "
+                f"harvest {made.harvest_id}"
+            ),
         )
 
     def _fit(self, harvested: HarvestManifest) -> DictionaryManifest:
@@ -140,8 +154,10 @@ class Chain:
         return self.watch.run(
             "fit",
             lambda: fit(demo_spec("fit", FitSpec, given)),
-            lambda made: f"{made.num_latents:,} latents, explained variance {made.metrics.explained_variance:.3f}, "
-            f"L0 {made.metrics.l0:.1f} on {made.metrics.num_rows:,} held-out rows, dictionary {made.ref()}",
+            lambda made: (
+                f"{made.num_latents:,} latents, explained variance {made.metrics.explained_variance:.3f}, "
+                f"L0 {made.metrics.l0:.1f} on {made.metrics.num_rows:,} held-out rows, dictionary {made.ref()}"
+            ),
         )
 
     def _encode(self, corpus: CorpusManifest, dictionary: DictionaryManifest) -> FeaturesManifest:
@@ -173,8 +189,10 @@ class Chain:
         made = self.watch.run(
             "label",
             lambda: label_with_local_model(spec, self.model, self.options.folder),
-            lambda made: f"{made.num_features} features, states {made.states}, {made.num_calls:,} calls, "
-            f"run {made.run_id}",
+            lambda made: (
+                f"{made.num_features} features, states {made.states}, {made.num_calls:,} calls, "
+                f"run {made.run_id}"
+            ),
         )
         catalogue_labels(self.root, made)
         return made

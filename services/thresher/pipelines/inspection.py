@@ -38,7 +38,9 @@ def _line(feature: Feature) -> str:
     label = feature.label
     assert label is not None, "a search finds labels"
     scores = ", ".join(_scores(label))
-    return f"{feature.dictionary} {feature.feature:>6}  {label.text}  ({scores}; density {feature.density:.2%})"
+    return (
+        f"{feature.dictionary} {feature.feature:>6}  {label.text}  ({scores}; density {feature.density:.2%})"
+    )
 
 
 def _scores(label: Label) -> Iterator[str]:

@@ -36,7 +36,7 @@ def pull(
     release: str,
     destination: str | Path,
     *,
-    groups: Sequence[ReleaseGroup] | None = None,
+    groups: Sequence[str] | None = None,
     allow_patterns: Sequence[str] | None = None,
     num_workers: int = NUM_WORKERS,
 ) -> Path:
