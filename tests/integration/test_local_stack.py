@@ -198,7 +198,7 @@ def test_the_model_server_scores_prompts_for_those_who_know_the_key(llm_server: 
 
 
 MODEL_STARTER = """
-import os, sys
+import os, sys, time
 from pathlib import Path
 from thresher.runtime.local.llm_server import launch_llm_server
 server = launch_llm_server(Path(sys.argv[1]), "short-lived", Path(sys.argv[2]))
@@ -206,7 +206,7 @@ if sys.argv[3] == "ready":
     server.wait_until_ready()
 else:
     while "EngineCore" not in server.process.log.read_text():
-        pass
+        time.sleep(0.1)
 print(server.process.pid, server.process.start_ticks, flush=True)
 os.kill(os.getpid(), 9)
 """
