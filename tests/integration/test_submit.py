@@ -13,15 +13,20 @@ from pathlib import Path
 
 import pytest
 
+import thresher
+from thresher.activations.sequences import open_sequences
 from thresher.runtime.local.processes import (
     LOOPBACK,
     free_port,
     start_process,
     wait_until_healthy,
 )
+from thresher.storage import open_store
 
 pytestmark = pytest.mark.real
 
+BIN = Path(sys.executable).parent
+JOBS = Path(thresher.__file__).parents[2] / "jobs"
 PORTS = (
     "port",
     "dashboard-port",
@@ -65,7 +70,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     # A short folder: Ray's sockets lie in it, and their paths hold at most 107 bytes.
     short_folder = Path(f"/tmp/ray-{uuid.uuid4().hex[:8]}")
     command = [
-        "ray",
+        str(BIN / "ray"),
         "start",
         "--head",
         "--block",
@@ -77,7 +82,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         "--disable-usage-stats",
         *(f"--{name}={port}" for name, port in ports.items()),
     ]
-    environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token_file)}
+    environment = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token_file),
+        "PATH": f"{BIN}:{os.environ['PATH']}",  # jobs run the `python` that the cluster finds
+    }
     process = start_process("ray", command, folder / "ray.log", environment=environment)
     url = f"http://{LOOPBACK}:{ports['dashboard-port']}"
     wait_until_healthy(process, lambda: answers(url, token_file.read_text()), timeout_s=90)
@@ -103,24 +112,16 @@ def jobs(tmp_path: Path) -> Path:
     return folder
 
 
-def submitted(
-    cluster: Cluster,
-    jobs: Path,
-    *,
-    exit_code: int,
-    arguments: str = "",
-    token_file: Path | None = None,
-    **variables: str,
-) -> "subprocess.CompletedProcess[str]":
-    """Submit in a process of its own, since Ray reads the token once a process."""
-    spec = jobs.parent / "given.yaml"
-    spec.write_text(f"word: grain\nexit_code: {exit_code}\n")
-    code = (
-        "import sys; from pathlib import Path; from thresher.runtime.submit import submit_stage; "
-        f"sys.exit(submit_stage('speak', {str(spec)!r}, ['a=1', 'b=two words'], {cluster.url!r}, "
-        f"jobs_folder=Path({str(jobs)!r}), {arguments}))"
-    )
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token_file or cluster.token_file)}
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    path = tmp_path / "given.yaml"
+    path.write_text("word: grain\nexit_code: 0\n")
+    return path
+
+
+def run_python(cluster: Cluster, code: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run code as a user of the cluster, in a process of its own, since Ray reads the token once a process."""
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(cluster.token_file)}
     return subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, **token, **variables},
@@ -131,12 +132,31 @@ def submitted(
     )
 
 
-def test_a_job_runs_the_shipped_code_and_its_log_comes_back(cluster: Cluster, jobs: Path) -> None:
+def submitted(
+    cluster: Cluster,
+    stage: str,
+    jobs: Path,
+    spec: Path,
+    overrides: list[str],
+    options: str = "",
+    **variables: str,
+) -> "subprocess.CompletedProcess[str]":
+    code = (
+        "import sys; from pathlib import Path; from thresher.runtime.submit import submit_stage; "
+        f"sys.exit(submit_stage({stage!r}, {str(spec)!r}, {overrides!r}, {cluster.url!r}, "
+        f"jobs_folder=Path({str(jobs)!r}), {options}))"
+    )
+    return run_python(cluster, code, **variables)
+
+
+def test_a_job_runs_the_shipped_code_and_its_log_comes_back(cluster: Cluster, jobs: Path, spec: Path) -> None:
     done = submitted(
         cluster,
+        "speak",
         jobs,
-        exit_code=0,
-        arguments="pass_env=['SUBMIT_TEST_REGION']",
+        spec,
+        ["a=1", "b=two words"],
+        "pass_env=['SUBMIT_TEST_REGION']",
         SUBMIT_TEST_REGION="north",
         SUBMIT_TEST_SECRET="hush",
     )
@@ -146,49 +166,62 @@ def test_a_job_runs_the_shipped_code_and_its_log_comes_back(cluster: Cluster, jo
     assert "hush" not in done.stdout + done.stderr
     [shipped] = re.findall("package from (.*)", done.stdout)
     assert "working_dir" in shipped
-    assert not Path(shipped).is_relative_to(Path.cwd())
+    assert not Path(shipped).is_relative_to(BIN.parent.parent)
 
 
-def test_the_exit_code_of_a_failing_job_comes_back_with_its_log(cluster: Cluster, jobs: Path) -> None:
-    done = submitted(cluster, jobs, exit_code=7)
+def test_the_exit_code_of_a_failing_job_comes_back_with_its_log(
+    cluster: Cluster, jobs: Path, spec: Path
+) -> None:
+    spec.write_text("word: chaff\nexit_code: 7\n")
+    done = submitted(cluster, "speak", jobs, spec, [])
     assert done.returncode == 7, done.stderr
-    assert "spec says grain" in done.stdout
+    assert "spec says chaff" in done.stdout
 
 
-def test_a_job_that_is_not_followed_is_only_submitted(cluster: Cluster, jobs: Path) -> None:
-    done = submitted(cluster, jobs, exit_code=7, arguments="follow=False")
+def test_a_job_that_is_not_followed_is_only_submitted(cluster: Cluster, jobs: Path, spec: Path) -> None:
+    done = submitted(cluster, "speak", jobs, spec, [], "follow=False")
     assert done.returncode == 0, done.stderr
     assert "spec says" not in done.stdout
     assert "submitted raysubmit_" in done.stderr
 
 
-def test_a_wrong_token_is_refused_in_words(cluster: Cluster, jobs: Path, tmp_path: Path) -> None:
+def test_the_corpus_stage_runs_on_the_cluster(
+    cluster: Cluster, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "text").mkdir()
+    for index in range(40):
+        (tmp_path / "text" / f"{index}.txt").write_text(f"the {index}th grain of the harvest " * 5)
+    spec, root = tmp_path / "corpus.yaml", (tmp_path / "root").as_uri()
+    spec.write_text(
+        f"root: {root}\ntokenizer: {tokenizer_folder}\nsequence_length: 16\n"
+        f"sources: [{{kind: text_files, folder: {tmp_path / 'text'}}}]\n"
+    )
+    done = submitted(cluster, "corpus", JOBS, spec, ["max_tokens=800"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    manifest = open_sequences(open_store(root), done.stdout.split()[-1]).manifest
+    assert manifest.num_tokens <= 800
+    refused = submitted(cluster, "corpus", JOBS, spec, ["max_tokens=none"])
+    assert refused.returncode == 2
+    assert "max_tokens" in refused.stdout
+
+
+def test_a_wrong_token_is_refused_in_words(cluster: Cluster, jobs: Path, spec: Path, tmp_path: Path) -> None:
     other = tmp_path / "other-token"
     other.write_text("0" * 64)
-    done = submitted(cluster, jobs, exit_code=0, token_file=other)
+    done = submitted(cluster, "speak", jobs, spec, [], RAY_AUTH_TOKEN_PATH=str(other))
     assert done.returncode != 0
-    assert "ClusterError" in done.stderr
     assert "refused this user: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH" in done.stderr
 
 
-def test_a_script_joins_the_cluster_and_leaves_it_running(cluster: Cluster) -> None:
-    """connect() at the cluster's own address; its workers see the settings and not the credentials."""
+def test_a_process_joins_the_cluster_and_leaves_it_running(cluster: Cluster) -> None:
     code = (
         "import os, ray; from thresher.runtime.ray_cluster import connect, disconnect; connect(); connect()\n"
         "names = ['THRESHER_CACHE', 'AWS_SECRET_ACCESS_KEY']\n"
         "print(ray.get(ray.remote(lambda: [os.environ.get(name) for name in names]).remote())); disconnect()\n"
         "print(ray.is_initialized())"
     )
-    environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(cluster.token_file)}
     settings = {"RAY_ADDRESS": cluster.address, "THRESHER_CACHE": "/there", "AWS_SECRET_ACCESS_KEY": "hush"}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **environment, **settings},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = run_python(cluster, code, **settings)
     environment_of_worker, is_connected = done.stdout.splitlines()[-2:]
     assert environment_of_worker.startswith("['/there', "), done.stderr
     assert "hush" not in environment_of_worker
