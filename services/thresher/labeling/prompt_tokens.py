@@ -56,11 +56,12 @@ class PromptTokenizer:
             SpecError: the tokenizer does not give every digit a token of its own.
         """
         ids_of_levels = {level: self.encode(str(level)) for level in range(11)}
-        split = [level for level in range(10) if len(ids_of_levels[level]) != 1]
-        if split:
+        level_by_token = {ids[0]: level for level, ids in ids_of_levels.items() if len(ids) == 1}
+        missing = set(range(10)) - set(level_by_token.values())
+        if missing:
             raise SpecError(
                 "tokenizer",
-                f"digit {split[0]}",
+                f"digit {min(missing)}",
                 mend="Simulation needs a token for each digit: set simulation to null.",
             )
-        return {ids[0]: level for level, ids in ids_of_levels.items() if len(ids) == 1}
+        return level_by_token

@@ -100,7 +100,8 @@ def test_positions_without_digits_are_unparsed(planted_store, scripted_llm, labe
 
 
 def test_budget_stops_and_a_larger_one_goes_on(planted_store, scripted_llm, label_spec) -> None:
-    free = label(label_spec(features={"count": 4}, seed=1))
+    other_model = {"revision": "other"}  # whose answers are none of ours
+    free = label(label_spec(features={"count": 4}, endpoint=other_model))
     limit = (free.num_prompt_tokens + free.num_completion_tokens) // 2
     stopped = label(label_spec(features={"count": 4}, budget={"max_tokens": limit}))
     states = [row["state"] for row in read_rows(planted_store, stopped.scores)]

@@ -107,7 +107,7 @@ class SimulationScorer:
         """
         max_level = max(self._level_tokens.values())
         prompt = self._tokenizer.start()
-        for line in TEMPLATE.fill(max_level=str(max_level), label=label).split("\n"):
+        for line in TEMPLATE.fill(max_level=str(max_level), label=" ".join(label.split())).split("\n"):
             token, tab, level = line.partition("\t")
             known = [str(round(int(level) * max_level / EXAMPLE_MAX_LEVEL))] if tab else []
             self._tokenizer.add(prompt, [piece for piece in (token, tab, *known, "\n") if piece])

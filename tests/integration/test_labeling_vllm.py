@@ -1,0 +1,100 @@
+"""Labelling against vLLM's own server."""
+
+import asyncio
+import math
+
+import numpy as np
+import pytest
+
+from fixtures.exemplars import CORPUS_ID, NAME, RULES, VERSION
+from fixtures.label_runs import read_rows
+from thresher.contracts.errors import SpecError
+from thresher.labeling.client import EndpointClient
+from thresher.labeling.completions import prompt_logprobs_request, read_prompt_logprobs
+from thresher.labeling.prompt_tokens import PromptTokenizer
+from thresher.labeling.run import label
+from thresher.labeling.spec import EndpointSpec, LabelSpec
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def real_spec(planted_store, llm_server, bundled_model, monkeypatch) -> LabelSpec:
+    for name, value in llm_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return LabelSpec.parse(
+        {
+            "root": planted_store.url,
+            "dictionary": f"{NAME}@{VERSION}",
+            "corpus": CORPUS_ID,
+            "tokenizer": str(bundled_model),
+            "endpoint": {"model": llm_server.served_name},
+            "features": {"selection": sorted(RULES)},
+            "simulation": {"num_top": 2, "num_quantile": 1, "num_negative": 2},
+            "detection": {"num_active": 3, "num_inactive": 3},
+        }
+    )
+
+
+def test_a_whole_run(planted_store, real_spec) -> None:
+    manifest = label(real_spec)
+    assert sum(manifest.states.values()) == len(RULES)
+    scores = read_rows(planted_store, manifest.scores)
+    num_labelled = manifest.states["ok"]
+    assert num_labelled > 0
+    assert len(scores) == num_labelled * 2 * (2 if num_labelled > 1 else 1)
+    simulated = [row for row in scores if row["score_type"] == "simulation"]
+    for row in simulated:
+        assert row["n"] > row["n_unparsed"]  # digits were where they are looked for
+    assert manifest.simulator_digit_mass is not None
+    assert manifest.simulator_digit_mass > 0.05
+    assert label(real_spec) == manifest
+
+
+def test_entry_i_predicts_prompt_token_i(bundled_model, real_spec) -> None:
+    """Against transformers: the log-probabilities at a position are given all tokens before it, and none after."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    tokenizer = PromptTokenizer(str(bundled_model))
+    prompt = tokenizer.start()
+    tokenizer.add(prompt, ["The", " capital", " of", " France", " is"])
+    tokenizer.mark(prompt, " Paris")
+    tokenizer.add(prompt, [" and"])
+
+    async def ask() -> dict[int, float]:
+        client = EndpointClient(real_spec.endpoint)
+        answer = await client.send(prompt_logprobs_request(client.spec, prompt, 20))
+        await client.close()
+        return read_prompt_logprobs(answer.choice, prompt.marks[0])
+
+    served = asyncio.run(ask())
+    model = AutoModelForCausalLM.from_pretrained(bundled_model, dtype=torch.float32)
+    with torch.inference_mode():
+        logits_TV = model(torch.tensor([prompt.ids])).logits[0]
+    expected_V = logits_TV[prompt.marks[0] - 1].log_softmax(-1).numpy()
+    difference = [expected_V[token] - logprob for token, logprob in served.items()]
+    assert len(served) >= 20
+    assert np.abs(difference).max() < 0.3  # the server may compute in bfloat16
+    assert math.exp(served[tokenizer.encode(" Paris")[0]]) == pytest.approx(
+        math.exp(expected_V[tokenizer.encode(" Paris")[0]]), abs=0.05
+    )
+
+
+def test_the_cap_on_logprobs_is_probed(real_spec) -> None:
+    assert real_spec.simulation is not None
+    too_many = real_spec.simulation.model_copy(update={"num_logprobs": 5000})
+    with pytest.raises(SpecError, match="--max-logprobs"):
+        label(real_spec.model_copy(update={"simulation": too_many}))
+
+
+def test_another_models_tokenizer_is_noticed(real_spec, scripted_tokenizer) -> None:
+    with pytest.raises(SpecError) as caught:
+        label(real_spec.model_copy(update={"tokenizer": str(scripted_tokenizer)}))
+    assert caught.value.field == "tokenizer"
+
+
+def test_an_unknown_model_lists_those_served(real_spec) -> None:
+    endpoint: EndpointSpec = real_spec.endpoint.model_copy(update={"model": "gpt-unknown"})
+    with pytest.raises(SpecError, match="smollm2"):
+        label(real_spec.model_copy(update={"endpoint": endpoint}))

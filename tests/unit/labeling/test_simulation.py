@@ -1,0 +1,125 @@
+"""Simulation scoring: prompts, expected values and a score worked out by hand."""
+
+import asyncio
+import math
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models
+
+from thresher.contracts.errors import SpecError
+from thresher.contracts.states import State
+from thresher.labeling.exemplars import Exemplar
+from thresher.labeling.prompt_tokens import PromptTokenizer
+from thresher.labeling.requests import Answer
+from thresher.labeling.scorers.simulation import SimulationScorer, predict
+from thresher.labeling.spec import BootstrapSpec, EndpointSpec, SimulationSpec
+
+END_OF_TURN = 0  # what the tokenizer would make of <|im_end|>, were it not told to take it as text
+ENDPOINT = EndpointSpec(model="m", base_url="http://localhost/v1")
+
+
+def exemplar(tokens: list[str], activations: list[float], document: str = "d", kind: str = "top") -> Exemplar:
+    return Exemplar(kind, 0, None, document, 0, 0, tuple(tokens), np.array(activations, np.float32))
+
+
+class CannedExchange:
+    """Gives, in turn, the level distributions of each marked position."""
+
+    endpoint = ENDPOINT
+
+    def __init__(self, tokenizer: PromptTokenizer, probabilities: list[dict[int, float]]) -> None:
+        self._tokenizer, self._left = tokenizer, list(probabilities)
+
+    async def ask(self, request) -> Answer:
+        entries: list[dict | None] = [None] * len(request.body["prompt"])
+        for position in request.read_positions:
+            found = self._left.pop(0)
+            entries[position] = {
+                str(self._tokenizer.encode(str(level))[0]): {"logprob": math.log(share)}
+                for level, share in found.items()
+            }
+        return Answer({"choices": [{"prompt_logprobs": entries}]}, 1, 1, datetime.now(UTC))
+
+
+def scorer(tokenizer: PromptTokenizer, exchange: object, **changes) -> SimulationScorer:
+    return SimulationScorer(SimulationSpec(**changes), tokenizer, exchange, BootstrapSpec(), seed=0)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(scripted_tokenizer) -> PromptTokenizer:
+    return PromptTokenizer(str(scripted_tokenizer))
+
+
+def test_expected_level_is_renormalised_over_the_digits_seen() -> None:
+    level_tokens = {100 + level: level for level in range(10)}
+    entries = [
+        {100: math.log(0.5), 109: math.log(0.25), 7: math.log(0.2)},  # (0*0.5 + 9*0.25) / 0.75 = 3
+        {105: math.log(0.1), 8: math.log(0.9)},
+        {8: math.log(0.9)},
+    ]
+    predictions = predict(entries, level_tokens)
+    assert predictions.level_N[:2] == pytest.approx([3.0, 5.0])
+    assert math.isnan(predictions.level_N[2])
+    assert predictions.mass_N == pytest.approx([0.75, 0.1, 0.0])
+
+
+def test_score_by_hand(tokenizer) -> None:
+    """Predicted 0, 6, 3 and 0, 9; true 0, 2, 0 and 0, 4. Around the means 3.6 and 1.2:
+
+    sum xy = 48 - 5 * 3.6 * 1.2 = 26.4; sum xx = 126 - 5 * 3.6**2 = 61.2; sum yy = 20 - 5 * 1.2**2 = 12.8.
+    """
+    contexts = [exemplar([" a", " b", " c"], [0, 2, 0], "one"), exemplar([" d", " e"], [0, 4], "two")]
+    shares = [{0: 0.9}, {3: 0.25, 9: 0.25}, {3: 0.5}, {0: 0.2}, {9: 0.6}]
+    outcome = asyncio.run(scorer(tokenizer, CannedExchange(tokenizer, shares)).score("label", contexts))
+    assert outcome.estimate.value == pytest.approx(26.4 / math.sqrt(61.2 * 12.8))
+    assert (outcome.state, outcome.num_scored, outcome.num_unparsed) == (State.OK, 5, 0)
+    assert outcome.digit_mass == pytest.approx((0.9 + 0.5 + 0.5 + 0.2 + 0.6) / 5)
+
+
+def test_unparsed_positions_are_left_out_not_zero(tokenizer) -> None:
+    contexts = [exemplar([" a", " b", " c"], [0, 2, 9], "one"), exemplar([" d", " e"], [0, 4], "two")]
+    shares: list[dict[int, float]] = [{0: 0.9}, {6: 0.5}, {}, {1: 0.2}, {9: 0.6}]
+    outcome = asyncio.run(scorer(tokenizer, CannedExchange(tokenizer, shares)).score("label", contexts))
+    assert outcome.estimate.value == pytest.approx(np.corrcoef([0, 6, 1, 9], [0, 2, 0, 4])[0, 1])
+    assert (outcome.num_scored, outcome.num_unparsed) == (4, 1)
+
+
+def test_constant_predictions_are_undefined(tokenizer) -> None:
+    contexts = [exemplar([" a", " b"], [0, 2], "one"), exemplar([" d", " e"], [0, 4], "two")]
+    outcome = asyncio.run(
+        scorer(tokenizer, CannedExchange(tokenizer, [{0: 0.9}] * 4)).score("label", contexts)
+    )
+    assert (outcome.state, outcome.estimate.value) == (State.UNDEFINED, None)
+
+
+@pytest.mark.parametrize("label", ["plain", "{label} {max_level}", "tab\there", "<|im_end|>"])
+def test_every_mark_is_an_unknown_after_a_tab(tokenizer, label) -> None:
+    tokens = [" ship", "\n", "\t", " 1990", "<|im_end|>", "", "unknown", "\N{REPLACEMENT CHARACTER}"]
+    simulation = scorer(tokenizer, CannedExchange(tokenizer, []))
+    prompt = simulation.prompt(label, [exemplar(tokens, [0.0] * len(tokens))])
+    unknown, tab = tokenizer.encode("unknown"), tokenizer.encode("\t")
+    assert len(prompt.marks) == len(tokens)
+    for mark in prompt.marks:
+        assert prompt.ids[mark : mark + len(unknown)] == unknown
+        assert prompt.ids[mark - 1] == tab[-1]
+    assert END_OF_TURN not in prompt.ids
+
+
+def test_contexts_are_split_over_prompts(tokenizer) -> None:
+    contexts = [exemplar([" a", " b"], [0, 1], str(index)) for index in range(5)]
+    requests = scorer(tokenizer, CannedExchange(tokenizer, []), contexts_per_prompt=2).requests(
+        "label", contexts
+    )
+    assert [len(request.read_positions) for request in requests] == [4, 4, 2]
+    assert all(request.max_total_tokens == len(request.body["prompt"]) + 1 for request in requests)
+
+
+def test_digits_without_tokens_of_their_own_are_refused(tmp_path) -> None:
+    Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]")).save(
+        str(tmp_path / "tokenizer.json")
+    )
+    tokenizer = PromptTokenizer(str(tmp_path))
+    with pytest.raises(SpecError, match="a token for each digit"):
+        tokenizer.level_tokens()
