@@ -14,6 +14,7 @@ import pytest
 from thresher.contracts.errors import SpecError
 from thresher.runtime.local.llm_server import LLMServer, launch_llm_server
 from thresher.runtime.local.processes import LocalProcess, LocalProcessError, free_port, read_stat
+from thresher.runtime.local.seaweedfs import start_seaweedfs
 from thresher.runtime.local.stack import ROOT, LocalStack, StackPlan, down, read_state, status, up
 from thresher.storage import open_store
 
@@ -155,6 +156,15 @@ def test_a_server_that_fails_takes_the_others_down(tmp_path: Path, bundled_model
         up(StackPlan(tmp_path, model_folder=model))
     assert status(tmp_path) == {}
     assert running_under(tmp_path) == []
+
+
+def test_a_killed_server_gives_its_folder_and_port_back_at_once(tmp_path: Path) -> None:
+    ports = set()
+    for _ in range(4):
+        server = start_seaweedfs(tmp_path)
+        ports.add(server.settings.s3_port)
+        server.process.stop(grace_s=0)
+    assert len(ports) == 1
 
 
 def test_secrets_are_for_this_user_alone(tmp_path: Path) -> None:

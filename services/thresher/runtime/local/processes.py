@@ -42,7 +42,7 @@ class LocalProcess:
         if self.child is not None:
             self.child.poll()
         stat = read_stat(self.pid)
-        return stat is not None and stat.start_ticks == self.start_ticks and stat.state not in "ZX"
+        return stat is not None and stat.start_ticks == self.start_ticks and stat.is_alive
 
     def stop(self, grace_s: float = 20.0) -> None:
         """End the whole group: SIGTERM, then SIGKILL for what is left after `grace_s`; nothing if none is."""
@@ -72,10 +72,7 @@ class LocalProcess:
         return [
             pid
             for pid, stat in stats
-            if stat
-            and stat.group == self.pid
-            and stat.start_ticks >= self.start_ticks
-            and stat.state not in "ZX"
+            if stat and stat.group == self.pid and stat.start_ticks >= self.start_ticks and stat.is_alive
         ]
 
 
@@ -83,17 +80,25 @@ class LocalProcess:
 class ProcessStat:
     state: str
     group: int
+    num_threads: int
     start_ticks: int
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it may still hold files and ports: a dead main thread may leave others that are ending."""
+        return self.state not in "ZX" or self.num_threads > 1
 
 
 def read_stat(pid: int) -> ProcessStat | None:
-    """What /proc says of a process, or None if there is none (proc(5): /proc/pid/stat, fields 3, 5, 22)."""
+    """What /proc says of a process, or None if there is none (proc(5): /proc/pid/stat, fields 3, 5, 20, 22)."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = text.rpartition(")")[2].split()
-    return ProcessStat(state=fields[0], group=int(fields[2]), start_ticks=int(fields[19]))
+    return ProcessStat(
+        state=fields[0], group=int(fields[2]), num_threads=int(fields[17]), start_ticks=int(fields[19])
+    )
 
 
 def start_process(
