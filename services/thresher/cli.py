@@ -196,7 +196,7 @@ def doctor(
 
 @app.command()
 def demo(
-    tokens: Annotated[int, typer.Option(min=20_000, help="Tokens of the corpus.")] = 160_000,
+    tokens: Annotated[int, typer.Option(min=20_000, help="Tokens of the corpus.")] = 120_000,
     features: Annotated[int, typer.Option(min=1, help="Features to label.")] = 24,
     root: Annotated[str | None, typer.Option(help="Use this store instead of a local one.")] = None,
     keep: Annotated[
