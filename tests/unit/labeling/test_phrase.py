@@ -12,6 +12,7 @@ from thresher.labeling.explainers.phrase import MAX_CHARACTERS, parse_phrase
         ("words about the sea", "words about the sea"),
         ("\n\n  Phrase: “words about the sea”\nSecond line", "words about the sea"),
         ("The label = `verbs`", "verbs"),
+        ("The marked words have a common thread: names of colours", "names of colours"),
         ("The marked words are names of colours", "names of colours"),
         ("- **names of colours**", "names of colours"),
         ("a\x00b\x1b[31m c", "a b [31m c"),

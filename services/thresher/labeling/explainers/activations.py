@@ -13,7 +13,7 @@ from thresher.contracts.ids import canonical_json
 from thresher.contracts.states import State
 from thresher.labeling.contexts import choose_kinds
 from thresher.labeling.exchange import Exchange
-from thresher.labeling.exemplars import Exemplar
+from thresher.labeling.exemplars import Exemplar, Kind
 from thresher.labeling.explainers.phrase import Phrase, parse_phrase
 from thresher.labeling.prompt_tokens import PromptTokenizer
 from thresher.labeling.requests import Answer, ModelRequest
@@ -47,7 +47,7 @@ class ActivationsExplainer:
     def exemplars(self, exemplars: Sequence[Exemplar]) -> list[Exemplar]:
         """The explain exemplars to show: the strongest, in order."""
         strongest = [item for item in exemplars if item.kind == "top"][: self._spec.num_exemplars]
-        counts = (("top", self._spec.num_exemplars),)
+        counts: list[tuple[Kind, int]] = [("top", self._spec.num_exemplars)]
         return choose_kinds(strongest, counts, num_tokens=self._spec.tokens_per_exemplar, seed=self._seed)
 
     def request(self, shown: Sequence[Exemplar]) -> ModelRequest:

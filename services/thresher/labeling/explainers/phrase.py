@@ -9,7 +9,7 @@ from thresher.contracts.states import State
 MAX_CHARACTERS = 200
 PREFIX = re.compile(
     r"^(?:[-*•]\s+|(?:the\s+)?(?:phrase|label|answer|explanation)(?:\s+is\s*:?|\s*[:=])\s*"
-    r"|the marked words (?:all )?(?:are|have|share)\s+)+",
+    r"|the marked words (?:all )?(?:are|have|share)\s+(?:a common \w+(?: of|:)\s+)?)+",
     re.IGNORECASE,
 )
 REFUSAL = re.compile(

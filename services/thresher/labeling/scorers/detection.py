@@ -16,7 +16,7 @@ import numpy as np
 from thresher.labeling.completions import first_token_request, read_first_token_logprobs
 from thresher.labeling.contexts import choose_kinds
 from thresher.labeling.exchange import Exchange
-from thresher.labeling.exemplars import Exemplar, sample_sha256
+from thresher.labeling.exemplars import Exemplar, Kind, sample_sha256
 from thresher.labeling.prompt_tokens import PromptTokenizer
 from thresher.labeling.requests import ModelRequest
 from thresher.labeling.scorers.outcome import Outcome, outcome_of
@@ -48,11 +48,11 @@ class DetectionScorer:
     def contexts(self, exemplars: Sequence[Exemplar]) -> list[Exemplar]:
         """The report exemplars to ask about; firing ones from both ends of the scale."""
         num_top = (self._spec.num_active + 1) // 2
-        counts = (
+        counts: list[tuple[Kind, int]] = [
             ("top", num_top),
             ("quantile", self._spec.num_active - num_top),
             ("negative", self._spec.num_inactive),
-        )
+        ]
         return choose_kinds(exemplars, counts, num_tokens=self._spec.tokens_per_context, seed=self._seed)
 
     def requests(self, label: str, contexts: Sequence[Exemplar]) -> list[ModelRequest]:

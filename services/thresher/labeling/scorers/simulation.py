@@ -19,7 +19,7 @@ import numpy.typing as npt
 from thresher.labeling.completions import prompt_logprobs_request, read_prompt_logprobs
 from thresher.labeling.contexts import choose_kinds
 from thresher.labeling.exchange import Exchange
-from thresher.labeling.exemplars import Exemplar, sample_sha256
+from thresher.labeling.exemplars import Exemplar, Kind, sample_sha256
 from thresher.labeling.prompt_tokens import PromptTokenizer, PromptTokens
 from thresher.labeling.requests import ModelRequest
 from thresher.labeling.scorers.outcome import Outcome, outcome_of
@@ -63,11 +63,11 @@ class SimulationScorer:
 
     def contexts(self, exemplars: Sequence[Exemplar]) -> list[Exemplar]:
         """The report exemplars to predict."""
-        counts = (
+        counts: list[tuple[Kind, int]] = [
             ("top", self._spec.num_top),
             ("quantile", self._spec.num_quantile),
             ("negative", self._spec.num_negative),
-        )
+        ]
         return choose_kinds(exemplars, counts, num_tokens=self._spec.tokens_per_context, seed=self._seed)
 
     def requests(self, label: str, contexts: Sequence[Exemplar]) -> list[ModelRequest]:

@@ -94,11 +94,13 @@ def _pearson_of_sums(sums_BS: FloatArray) -> FloatArray:
         y_variance_B > RELATIVE_VARIANCE_FLOOR * yy_B
     )
     scale_B = np.sqrt(np.where(defined_B, x_variance_B * y_variance_B, np.nan))
-    return np.clip((xy_B - x_B * y_B / n_B) / scale_B, -1.0, 1.0)
+    pearson_B: FloatArray = np.clip((xy_B - x_B * y_B / n_B) / scale_B, -1.0, 1.0)
+    return pearson_B
 
 
 def _balanced_accuracy_of_sums(sums_BS: FloatArray) -> FloatArray:
     active_B, inactive_B, active_right_B, inactive_right_B = sums_BS.T
     hit_rate_B = active_right_B / np.where(active_B > 0, active_B, np.nan)
     rejection_rate_B = inactive_right_B / np.where(inactive_B > 0, inactive_B, np.nan)
-    return (hit_rate_B + rejection_rate_B) / 2
+    balanced_B: FloatArray = (hit_rate_B + rejection_rate_B) / 2
+    return balanced_B
