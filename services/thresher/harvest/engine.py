@@ -62,12 +62,13 @@ class HarvestEngine:
         """
         self._call("thresher_open_shard", plan.model_dump_json())
         try:
-            self._run(plan)
+            self.prefill(plan)
             return ShardCommit.model_validate_json(self._call("thresher_commit_shard"))
         finally:
             self._call("thresher_abort_shard")
 
-    def _run(self, plan: ShardPlan) -> None:
+    def prefill(self, plan: ShardPlan) -> None:
+        """Run the sequences of a shard through the model. Rows are kept only while a shard is open."""
         stop = plan.first_sequence + plan.num_sequences
         token_ids = self._sequences.token_ids(plan.first_sequence, stop)
         for sequence, tokens in zip(range(plan.first_sequence, stop), token_ids.tolist(), strict=True):
