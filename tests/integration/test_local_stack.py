@@ -50,7 +50,7 @@ def running_under(folder: Path) -> list[int]:
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
         process = read_stat(int(entry.name))
-        if working_folder.is_relative_to(folder) and process and process.state != "Z":
+        if working_folder.is_relative_to(folder) and process and process.is_alive:
             found.append(int(entry.name))
     return found
 
