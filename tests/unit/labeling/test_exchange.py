@@ -30,7 +30,7 @@ def ask_all(scripted_llm, tmp_path) -> Callable[..., list]:
     ) -> list:
         async def all_at_once() -> list:
             spec = EndpointSpec(
-                model="scripted", base_url=scripted_llm.base_url, max_retries=max_retries, timeout_s=2
+                model="scripted", base_url=scripted_llm.base_url, max_retries=max_retries, timeout_s=1
             )
             ledger = Ledger(open_store(f"file://{tmp_path}/store"), "d", "1", run_id)
             async with Exchange(EndpointClient(spec), ledger, budget or Budget(None)) as exchange:
@@ -75,7 +75,7 @@ def test_an_endpoint_that_fails_everything_ends_the_run(scripted_llm, ask_all) -
 
 
 def test_a_slow_answer_names_the_timeout(scripted_llm, ask_all) -> None:
-    scripted_llm.delay_s = 2.5
+    scripted_llm.delay_s = 1.2
     (found,) = ask_all(request(), max_retries=0)
     assert isinstance(found, EndpointError)
     assert "timeout_s" in str(found)

@@ -68,7 +68,7 @@ def test_kill_and_rerun(planted_store, scripted_llm, label_spec, tmp_path) -> No
 
 
 def test_an_endpoint_that_dies_midway_keeps_its_answers(planted_store, scripted_llm, label_spec) -> None:
-    spec = label_spec(features={"count": 4}, endpoint={"max_retries": 0})
+    spec = label_spec(features={"count": 2}, endpoint={"max_retries": 0})
     scripted_llm.die_after = 12
     with pytest.raises(Exception, match="cannot be reached"):
         label(spec)

@@ -101,15 +101,15 @@ def test_positions_without_digits_are_unparsed(planted_store, scripted_llm, labe
 
 def test_budget_stops_and_a_larger_one_goes_on(planted_store, scripted_llm, label_spec) -> None:
     other_model = {"revision": "other"}  # whose answers are none of ours
-    free = label(label_spec(features={"count": 4}, endpoint=other_model))
+    free = label(label_spec(features={"count": 2}, endpoint=other_model))
     limit = (free.num_prompt_tokens + free.num_completion_tokens) // 2
-    stopped = label(label_spec(features={"count": 4}, budget={"max_tokens": limit}))
+    stopped = label(label_spec(features={"count": 2}, budget={"max_tokens": limit}))
     states = [row["state"] for row in read_rows(planted_store, stopped.scores)]
     assert 0 < states.count("over_budget") < len(states)
     assert stopped.num_prompt_tokens + stopped.num_completion_tokens <= limit
 
     before = len(scripted_llm.requests)
-    whole = label(label_spec(features={"count": 4}, budget={"max_tokens": 100 * limit}))
+    whole = label(label_spec(features={"count": 2}, budget={"max_tokens": 100 * limit}))
     asked = len(scripted_llm.requests) - before - 2  # two probes
     assert asked == whole.num_calls - stopped.num_calls
     assert "over_budget" not in [row["state"] for row in read_rows(planted_store, whole.scores)]
