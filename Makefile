@@ -27,7 +27,7 @@ test: setup lint types venvs
 	$(BIN)/pytest tests $(PYTEST)
 
 test-fast: setup
-	$(BIN)/pytest tests/unit -m "not real" $(PYTEST)
+	$(BIN)/pytest tests/unit -m "not real and not fault" -n 2 $(PYTEST)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -2,8 +2,9 @@
 
     python tests/bench/bench_harvest.py [--sequences 128] [--rounds 2] [--out bench-results]
 
-Each side runs in a process of its own, the sides in turn; the plain side is the same engine, its hooks unarmed. Prints a table and writes JSON. The limit beside the
-figures is the dense arithmetic of the layers at this machine's measured GEMM rate.
+Each side runs in a process of its own, the sides in turn; the plain side is the same engine, its hooks unarmed.
+Prints a table and writes JSON. The limit beside the figures is the dense arithmetic of the layers at this
+machine's measured GEMM rate.
 """
 
 import argparse

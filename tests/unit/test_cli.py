@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from fixtures.harvests import write_harvest
 
+from fixtures.harvests import write_harvest
 from thresher.storage import open_store
 
 THRESHER = str(Path(sys.executable).with_name("thresher"))

@@ -26,11 +26,15 @@ def ask_all(scripted_llm, tmp_path) -> Callable[..., list]:
     """Ask several requests at once, in a run of their own or of a given name."""
 
     def ask(
-        *requests: ModelRequest, run_id: str = "run", budget: Budget | None = None, max_retries: int = 2
+        *requests: ModelRequest,
+        run_id: str = "run",
+        budget: Budget | None = None,
+        max_retries: int = 2,
+        timeout_s: float = 20,
     ) -> list:
         async def all_at_once() -> list:
             spec = EndpointSpec(
-                model="scripted", base_url=scripted_llm.base_url, max_retries=max_retries, timeout_s=1
+                model="scripted", base_url=scripted_llm.base_url, max_retries=max_retries, timeout_s=timeout_s
             )
             ledger = Ledger(open_store(f"file://{tmp_path}/store"), "d", "1", run_id)
             async with Exchange(EndpointClient(spec), ledger, budget or Budget(None)) as exchange:
@@ -76,7 +80,7 @@ def test_an_endpoint_that_fails_everything_ends_the_run(scripted_llm, ask_all) -
 
 def test_a_slow_answer_names_the_timeout(scripted_llm, ask_all) -> None:
     scripted_llm.delay_s = 1.2
-    (found,) = ask_all(request(), max_retries=0)
+    (found,) = ask_all(request(), max_retries=0, timeout_s=1)
     assert isinstance(found, EndpointError)
     assert "timeout_s" in str(found)
 
