@@ -21,8 +21,8 @@ pytestmark = pytest.mark.real
 PYTHON = Path(os.environ.get("SAELENS_PYTHON", Path(__file__).parents[2] / ".venvs/saelens/bin/python"))
 
 
-@pytest.mark.skipif(not PYTHON.exists(), reason="SAELens' environment is missing: run `make venvs`")
 def test_saelens_loads_the_folder_and_computes_the_same_codes(tmp_path: Path) -> None:
+    assert PYTHON.exists(), "SAELens' environment is missing: run `make venvs`"
     store = open_store((tmp_path / "store").as_uri())
     train_and_publish(FitJob(planted_fit(store, num_steps=100), version="1", fit_id="a-fit"))
     encoder, _ = load_encoder(store, "planted@1")
