@@ -16,7 +16,8 @@ app = typer.Typer(
 )
 SpecPath = Annotated[str, typer.Argument(metavar="SPEC", help="YAML spec; its schema is in schemas/.")]
 Overrides = Annotated[
-    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.", default_factory=list),
 ]
 Root = Annotated[str, typer.Option(envvar="THRESHER_ROOT", help="file:///folder or s3://bucket/prefix.")]
 StackFolder = Annotated[Path, typer.Option(help="Where the local stack keeps data, credentials and logs.")]
@@ -30,37 +31,37 @@ def _run(stage: str, spec: str, overrides: list[str]) -> None:
 
 
 @app.command()
-def corpus(spec: SpecPath, overrides: Overrides = []) -> None:  # noqa: B006
+def corpus(spec: SpecPath, overrides: Overrides) -> None:
     """Tokenise text, pack it into sequences, split it by document."""
     _run("corpus", spec, overrides)
 
 
 @app.command()
-def harvest(spec: SpecPath, overrides: Overrides = []) -> None:  # noqa: B006
+def harvest(spec: SpecPath, overrides: Overrides) -> None:
     """Run a corpus through a model in vLLM and store its activations."""
     _run("harvest", spec, overrides)
 
 
 @app.command()
-def fit(spec: SpecPath, overrides: Overrides = []) -> None:  # noqa: B006
+def fit(spec: SpecPath, overrides: Overrides) -> None:
     """Fit a sparse dictionary to harvested activations."""
     _run("fit", spec, overrides)
 
 
 @app.command()
-def encode(spec: SpecPath, overrides: Overrides = []) -> None:  # noqa: B006
+def encode(spec: SpecPath, overrides: Overrides) -> None:
     """Encode held-out text; build feature statistics and exemplars."""
     _run("encode", spec, overrides)
 
 
 @app.command()
-def label(spec: SpecPath, overrides: Overrides = []) -> None:  # noqa: B006
+def label(spec: SpecPath, overrides: Overrides) -> None:
     """Label features with a language model and score the labels."""
     _run("label", spec, overrides)
 
 
 @app.command()
-def publish(spec: SpecPath, overrides: Overrides = []) -> None:  # noqa: B006
+def publish(spec: SpecPath, overrides: Overrides) -> None:
     """Publish a dictionary with its features and labels as an immutable release."""
     _run("publish", spec, overrides)
 
@@ -70,7 +71,9 @@ def pull(
     release: Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="Without a version: the highest.")],
     destination: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
     root: Root,
-    group: Annotated[list[str], typer.Option(help="Only this group of files; may be given again.")] = [],  # noqa: B006
+    group: Annotated[
+        list[str], typer.Option(help="Only this group of files; may be given again.", default_factory=list)
+    ],
 ) -> None:
     """Pull a release into a folder, every checksum verified before any file is visible."""
     from thresher.release import pull as pulling
@@ -130,9 +133,11 @@ def search(
 def submit(
     stage: Annotated[str, typer.Argument(help="corpus, harvest, fit, encode, label or publish.")],
     spec: SpecPath,
-    overrides: Overrides = [],  # noqa: B006
+    overrides: Overrides,
+    pass_env: Annotated[
+        list[str], typer.Option(help="Give the job this variable; Ray shows it.", default_factory=list)
+    ],
     address: Annotated[str | None, typer.Option(help="The cluster's dashboard, http://host:8265.")] = None,
-    pass_env: Annotated[list[str], typer.Option(help="Give the job this variable; Ray shows it.")] = [],  # noqa: B006
     follow: Annotated[bool, typer.Option(help="Copy the job's log and return its exit code.")] = True,
 ) -> None:
     """Send a stage to a running Ray cluster as a job."""
