@@ -1,4 +1,4 @@
-"""Which rows of a harvest belong to a split, without reading any: every sequence has the same length."""
+"""Which rows of a harvest belong to a split, without reading any."""
 
 import numpy as np
 import numpy.typing as npt
@@ -12,22 +12,34 @@ IndexArray = npt.NDArray[np.int64]
 class SplitRows:
     """The rows of a split from position `min_position` on, numbered from 0, mapped to rows of the harvest.
 
-    Position 0 is left out by default where sequences begin with BOS: its activations are an attention sink,
-    the same in every sequence and many times larger than the rest.
+    Position 0 is left out by default where sequences are whole: its activations are an attention sink, the same
+    in every sequence and many times larger than the rest.
 
     Args:
         manifest: of the harvest; rows of the harvest are numbered in the order of its shards.
         split: rows of which split.
-        min_position: first position of a sequence that counts.
+        min_position: first position of a sequence that counts; null as harvested, but for position 0 of whole
+            sequences.
 
     Raises:
         SpecError: no row of the harvest is left.
     """
 
-    def __init__(self, manifest: HarvestManifest, split: SplitName, min_position: int) -> None:
-        self._sequence_length = manifest.sequence_length
-        self._min_position = min_position
-        self._rows_per_sequence = max(0, manifest.sequence_length - min_position)
+    def __init__(self, manifest: HarvestManifest, split: SplitName, min_position: int | None) -> None:
+        whole = manifest.selection.keeps_all and manifest.sequence_length > 1
+        if min_position is None:
+            min_position = 1 if whole else 0
+        elif min_position > manifest.selection.min_position and not manifest.selection.keeps_all:
+            raise SpecError(
+                "min_position",
+                min_position,
+                allowed=f"null, or 0 to {manifest.selection.min_position}",
+                mend=f"Harvest {manifest.harvest_id} stores selected rows only, which are taken as they are.",
+            )
+        # Selected rows have no place of their own in a sequence: each counts as a sequence of one.
+        self._sequence_length = manifest.sequence_length if manifest.selection.keeps_all else 1
+        self._min_position = min_position if manifest.selection.keeps_all else 0
+        self._rows_per_sequence = max(0, self._sequence_length - self._min_position)
         runs = [run for run in _runs(manifest, split) if self._rows_per_sequence]
         if not runs:
             raise SpecError(
@@ -53,14 +65,22 @@ class SplitRows:
 
 
 def _runs(manifest: HarvestManifest, split: SplitName) -> list[tuple[int, int]]:
-    """(first row in the harvest, number of sequences) of each run of the split's sequences in a shard."""
+    """(first row in the harvest, number of sequences) of each run of the split's sequences in a shard.
+
+    Of a harvest of selected rows: (first row, number of rows) of each shard of the split, since no shard of those
+    crosses two splits.
+    """
     runs = []
     shard_start_row = 0
     for shard in sorted(manifest.shards, key=lambda item: item.index):
         for item in manifest.splits:
             first = max(shard.first_sequence, item.start)
             stop = min(shard.first_sequence + shard.num_sequences, item.stop)
-            if item.split == split and first < stop:
+            if item.split != split or first >= stop:
+                continue
+            if not manifest.selection.keeps_all:
+                runs.append((shard_start_row, shard.num_rows))
+            else:
                 offset = (first - shard.first_sequence) * manifest.sequence_length
                 runs.append((shard_start_row + offset, stop - first))
         shard_start_row += shard.num_rows

@@ -9,10 +9,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from thresher.contracts.row_selection import RowSelection
+
 SplitName = Literal["fit", "explain", "report"]
 SPLITS: tuple[SplitName, ...] = ("fit", "explain", "report")
 
-EncodingName = Literal["bfloat16", "float16"]
+EncodingName = Literal["bfloat16", "float16", "int8"]
+"""How a dense row is stored; int8 has a float32 scale a row."""
 
 
 class Record(BaseModel):
@@ -87,13 +90,28 @@ class DictionaryRef(Record):
         return f"{self.name}@{self.version}"
 
 
+class OutlierRow(Record):
+    """A row whose norm is among the largest of its file: where attention sinks show."""
+
+    sequence: int
+    position: int
+    norm: float
+
+
 class SiteFile(FileEntry):
     relative_error: float
     """sqrt(sum |x - stored(x)|^2 / sum |x|^2) over the rows of the file; 0 for sparse codes, stored as computed."""
+    max_row_error: float = 0.0
+    """Largest |x - stored(x)| / |x| of a row of the file."""
+    norm_counts: dict[int, int] = {}
+    """Rows by the norm before encoding: key b counts norms in [2^(b/4), 2^((b+1)/4)); rows of norm 0 are left out."""
+    outliers: list[OutlierRow] = []
+    """The rows of largest norm, largest first."""
 
 
 class EngineProvenance(Record):
     engine: str
+    """vllm, or import for activations made elsewhere."""
     engine_version: str
     model_runner: str
     dtype: str
@@ -101,7 +119,7 @@ class EngineProvenance(Record):
 
 
 class ShardCommit(Record):
-    """One shard, done: a fixed range of sequences, every (sequence, position) once, all values finite."""
+    """One shard, done: a fixed range of sequences, every selected (sequence, position) once, all values finite."""
 
     index: int
     first_sequence: int
@@ -117,19 +135,26 @@ class ShardCommit(Record):
 
 class SiteSummary(Record):
     width: int
-    """d_model for dense rows, the number of latents for sparse codes."""
+    """Values of a dense row (d_model, but for neurons), the number of latents for sparse codes."""
     relative_error: float
     """Largest over the shards."""
+    max_row_error: float = 0.0
+    """Of any row."""
 
 
 class HarvestManifest(Record):
     harvest_id: str
     spec: dict[str, Any]
-    model: ModelIdentity
-    corpus_id: str
+    model: ModelIdentity | None
+    """What computed the rows; null for imported activations."""
+    corpus_id: str | None
+    """Text behind the rows; null for imported activations."""
     sequence_length: int
+    """Positions of a sequence; 1 where imported rows have no order."""
     splits: list[SplitRange]
     """The sequences that were harvested, by split."""
+    selection: RowSelection
+    """Which rows of those sequences are stored."""
     encoding: EncodingName | Literal["sparse"]
     dictionary: DictionaryRef | None
     """The dictionary that encoded the rows, for sparse codes."""

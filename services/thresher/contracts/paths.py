@@ -44,13 +44,20 @@ def sequences_file(artifact: str, index: int) -> str:
     return f"{artifact}/sequences-{index:06d}.parquet"
 
 
-def site_shard(artifact: str, site: str, index: int) -> str:
-    return f"{artifact}/{site}/shard-{index:06d}.arrow"
+def site_shard_stem(artifact: str, site: str, index: int) -> str:
+    """The hash of the bytes and `.arrow` follow: two writers of other bytes never touch each other's object."""
+    return f"{artifact}/{site}/shard-{index:06d}"
 
 
-def rows_shard(artifact: str, index: int) -> str:
-    return f"{artifact}/rows/shard-{index:06d}.parquet"
+def rows_shard_stem(artifact: str, index: int) -> str:
+    """The hash of the bytes and `.parquet` follow."""
+    return f"{artifact}/rows/shard-{index:06d}"
 
 
 def shard_commit(artifact: str, index: int) -> str:
     return f"{artifact}/commits/shard-{index:06d}.json"
+
+
+def harvest_runs(artifact: str) -> str:
+    """Folder of the measured figures of each run of a harvest: rates and stalls, no part of the artifact."""
+    return f"{artifact}/runs"

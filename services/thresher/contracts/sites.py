@@ -7,7 +7,22 @@ from pydantic import BaseModel, ConfigDict
 
 from thresher.contracts.errors import SpecError
 
-SITE_KINDS = ("resid_pre", "resid_mid", "resid_post", "mlp_in", "mlp_out", "attn_out")
+SITE_KINDS = ("resid_pre", "resid_mid", "resid_post", "mlp_in", "mlp_out", "attn_out", "mlp_neurons")
+"""mlp_neurons is the input of the MLP's down projection; all others are as wide as the residual stream."""
+
+
+SITE_NAME = re.compile(r"[a-z][a-z0-9_]*\.\d+")
+
+
+def check_site_name(field: str, text: str) -> str:
+    """A site's name, of a model or of imported activations such as image_embedding.0.
+
+    Raises:
+        SpecError: it is no word, a dot and a number.
+    """
+    if SITE_NAME.fullmatch(text) is None:
+        raise SpecError(field, text, allowed="word.number", mend="Write it as resid_post.12.")
+    return text
 
 
 class Site(BaseModel):

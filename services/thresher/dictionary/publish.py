@@ -13,7 +13,6 @@ from thresher.contracts.manifests import (
     HarvestManifest,
     Record,
 )
-from thresher.contracts.sites import Site
 from thresher.dictionary.checkpoint import StepRecord
 from thresher.dictionary.evaluation import calibrate, evaluate
 from thresher.dictionary.job import FitJob
@@ -30,8 +29,15 @@ HOOK_NAMES = {
     "mlp_in": "blocks.{layer}.mlp.hook_in",
     "mlp_out": "blocks.{layer}.hook_mlp_out",
     "attn_out": "blocks.{layer}.hook_attn_out",
+    "mlp_neurons": "blocks.{layer}.mlp.hook_post",
 }
 """TransformerLens' name of each kind of site, which SAELens finds the model's activations by."""
+
+
+def hook_name(site: str) -> str:
+    """What SAELens calls a site; imported activations have no other name than their own."""
+    kind, _, layer = site.partition(".")
+    return HOOK_NAMES.get(kind, site).format(layer=layer)
 
 
 class TrainingCurve(Record):
@@ -84,11 +90,15 @@ def saelens_metadata(
     store: ObjectStore, harvest: HarvestManifest, spec: FitSpec, fit_id: str
 ) -> dict[str, Any]:
     """What SAELens needs to run the dictionary beside its model, and the lineage under `thresher`."""
-    site = Site.parse(spec.site)
-    corpus = find_record(store, paths.manifest(paths.corpus(harvest.corpus_id)), CorpusManifest)
+    corpus = (
+        find_record(store, paths.manifest(paths.corpus(harvest.corpus_id)), CorpusManifest)
+        if harvest.corpus_id
+        else None
+    )
+    model = harvest.model
     return {
-        "model_name": harvest.model.name,
-        "hook_name": HOOK_NAMES[site.kind].format(layer=site.layer),
+        "model_name": model.name if model else None,
+        "hook_name": hook_name(spec.site),
         "context_size": harvest.sequence_length,
         "prepend_bos": corpus is not None and corpus.bos_token_id is not None,
         "thresher": {
@@ -96,8 +106,8 @@ def saelens_metadata(
             "harvest_id": harvest.harvest_id,
             "corpus_id": harvest.corpus_id,
             "site": spec.site,
-            "model_weights_sha256": harvest.model.weights_sha256,
-            "tokenizer_sha256": harvest.model.tokenizer_sha256,
+            "model_weights_sha256": model.weights_sha256 if model else None,
+            "tokenizer_sha256": model.tokenizer_sha256 if model else None,
             "code_version": __version__,
         },
     }

@@ -10,7 +10,7 @@ from thresher.config import Spec
 from thresher.contracts.errors import SpecError
 from thresher.contracts.manifests import SplitName
 from thresher.contracts.names import check_name
-from thresher.contracts.sites import Site
+from thresher.contracts.sites import check_site_name
 
 REFERENCE_NUM_LATENTS = 1 << 14
 REFERENCE_LEARNING_RATE = (
@@ -70,8 +70,9 @@ class TrainingSpec(Spec):
     """Rows to train on."""
     holdout_split: SplitName = "report"
     """Rows to evaluate on."""
-    min_position: int = Field(default=1, ge=0)
-    """First position of a sequence that counts; 1 leaves BOS out, whose activations are an attention sink."""
+    min_position: int | None = Field(default=None, ge=0)
+    """First position of a sequence that counts. Null takes the rows of a filtered or imported harvest as they are,
+    and of whole sequences all but the first, since the activations of BOS are an attention sink."""
     seed: int = Field(default=0, ge=0)
     """Of the weights and of the order of rows."""
 
@@ -122,7 +123,7 @@ class FitSpec(Spec):
     @field_validator("site")
     @classmethod
     def _site_is_well_formed(cls, site: str) -> str:
-        return str(Site.parse(site))
+        return check_site_name("site", site)
 
     @field_validator("name", "version")
     @classmethod

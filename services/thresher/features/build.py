@@ -48,6 +48,8 @@ def build_features(spec: FeaturesSpec) -> FeaturesManifest:
     reader = open_codes(store, spec.harvest)
     harvest, dictionary = reader.manifest, _dictionary(reader.manifest)
     splits = _exemplar_splits(harvest)
+    assert harvest.model is not None, "sparse harvests are made by an engine"
+    assert harvest.corpus_id is not None
     grid = WindowGrid(harvest.sequence_length, spec.min_position, spec.context_tokens)
     token_strings = open_token_strings(spec.tokenizer, harvest.model.tokenizer_sha256)
     # The harvest's id covers the model, tokenizer, corpus and dictionary.

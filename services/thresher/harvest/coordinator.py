@@ -175,6 +175,7 @@ def build_manifest(inputs: HarvestInputs, commits: list[ShardCommit]) -> Harvest
         corpus_id=inputs.corpus.corpus_id,
         sequence_length=inputs.corpus.sequence_length,
         splits=splits,
+        selection=inputs.spec.selection,
         encoding="sparse" if inputs.dictionary else inputs.spec.encoding,
         dictionary=inputs.dictionary_ref,
         sites={

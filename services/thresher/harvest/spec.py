@@ -1,12 +1,13 @@
 """What to harvest, and how to run it."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from thresher.config import Spec
 from thresher.contracts.errors import SpecError
 from thresher.contracts.manifests import EncodingName, SplitName
+from thresher.contracts.row_selection import RowSelection
 from thresher.contracts.sites import Site
 
 Operational = {"operational": True}
@@ -23,6 +24,15 @@ class EngineSpec(Spec):
     """Memory for the KV cache on CPU, in GiB. On GPU vLLM sizes it itself."""
     stop_early: bool = True
     """Leave out the layers above the highest tapped one."""
+    taps: Literal["auto", "hooks", "aux"] = "auto"
+    """How rows are read: by forward hooks (any site, eager mode), or as the auxiliary outputs that EAGLE-3 models
+    give (resid_post alone, keeps CUDA graphs). auto takes aux on GPU where model and sites allow it, else hooks."""
+    ring_mib: Annotated[int, Field(ge=1)] = 256
+    """Memory between the taps and the store, in MiB; a store slower than the engine fills it and slows the engine."""
+    tensor_parallel: Annotated[int, Field(ge=1)] = 1
+    """Devices over which each layer is cut; each of these ranks writes shards of its own."""
+    pipeline_parallel: Annotated[int, Field(ge=1)] = 1
+    """Stages over which the layers are dealt; each writes its own sites."""
 
 
 class ActorsSpec(Spec):
@@ -33,9 +43,15 @@ class ActorsSpec(Spec):
     num_cpus: Annotated[float, Field(gt=0)] = 2
     """CPUs that Ray reserves an actor; vLLM on CPU uses as many threads."""
     num_gpus: Annotated[float, Field(ge=0)] = 0
-    """GPUs that Ray reserves an actor."""
+    """GPUs that Ray reserves an actor; with several ranks, each rank."""
     max_attempts: Annotated[int, Field(ge=1)] = 3
-    """How often a shard is tried before the harvest fails and names it."""
+    """How often a shard is tried before it is given up."""
+    max_failed_shards: Annotated[int, Field(ge=0)] = 4
+    """Shards that may be given up before the harvest stops; a harvest with any of them fails after the others."""
+    drain_s: Annotated[float, Field(ge=0)] = 20
+    """How long an actor told to go (spot preemption sends SIGTERM) may take to finish what it has begun."""
+    price_per_hour: Annotated[float, Field(ge=0)] = 0
+    """Of one actor's resources, in any currency, for the estimate of --dry-run."""
 
 
 class HarvestSpec(Spec):
@@ -51,12 +67,18 @@ class HarvestSpec(Spec):
     """Where to read, as kind.layer: resid_post.12."""
     splits: Annotated[tuple[SplitName, ...], Field(min_length=1)] = ("fit", "report")
     """Which splits of the corpus to run."""
+    selection: RowSelection = RowSelection()
+    """Which rows of those sequences are stored. Sparse codes need all, since exemplars show whole contexts."""
     encoding: EncodingName = "bfloat16"
     """How dense rows are stored. Not used with a dictionary."""
+    centre: bool = False
+    """Store int8 rows less a mean row, measured on the first sequences and kept in each file."""
     dictionary: str | None = None
     """name@version: encode in the worker with this dictionary and store sparse codes alone."""
     sequences_per_shard: Annotated[int, Field(ge=1)] = 64
     """The unit of commit, retry and resume."""
+    family: str | None = None
+    """Read the model's sites as this architecture's, such as LlamaForCausalLM, where its own is not known."""
     dtype: Annotated[str, Field(pattern="^(bfloat16|float16|float32)$")] = "bfloat16"
     """Compute type of the model: part of what is made."""
     engine: Annotated[EngineSpec, Field(json_schema_extra=Operational)] = EngineSpec()
@@ -77,4 +99,17 @@ class HarvestSpec(Spec):
     def _one_site_a_dictionary(self) -> "HarvestSpec":
         if self.dictionary is not None and len(self.sites) != 1:
             raise SpecError("sites", self.sites, mend="A dictionary reads one site: name just that one.")
+        return self
+
+    @model_validator(mode="after")
+    def _options_fit_together(self) -> "HarvestSpec":
+        if self.dictionary is not None and not self.selection.keeps_all:
+            raise SpecError(
+                "selection",
+                self.selection.model_dump(exclude_defaults=True),
+                mend="Sparse codes are stored of whole sequences: leave the selection out, and set min_position of "
+                "the features instead.",
+            )
+        if self.centre and self.encoding != "int8":
+            raise SpecError("centre", True, allowed="encoding int8", mend="Leave centre out, or store int8.")
         return self

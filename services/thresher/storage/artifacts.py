@@ -11,6 +11,7 @@ from thresher.contracts import paths
 from thresher.contracts.errors import AlreadyExistsError, IntegrityError, MissingArtifactError
 from thresher.contracts.manifests import FileEntry, Record
 from thresher.storage.base import ObjectExistsError, ObjectMissingError, ObjectStore
+from thresher.storage.keys import hashed_key
 
 RecordT = TypeVar("RecordT", bound=Record)
 HASH_CHUNK_BYTES = 8 << 20
@@ -83,6 +84,14 @@ def put_file(store: ObjectStore, key: str, data: bytes) -> FileEntry:
     """Write an object and describe it."""
     store.put(key, data)
     return FileEntry(key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+def put_hashed_file(store: ObjectStore, stem: str, suffix: str, data: bytes) -> FileEntry:
+    """Write an object under a key that holds its hash, and describe it."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    key = hashed_key(stem, suffix, sha256)
+    store.put(key, data)
+    return FileEntry(key=key, size=len(data), sha256=sha256)
 
 
 def check_sizes(store: ObjectStore, entries: Iterable[FileEntry]) -> None:

@@ -39,6 +39,10 @@ class ObjectWriter(Protocol):
     def write(self, data: bytes | memoryview) -> int: ...
 
     @property
+    def key(self) -> str:
+        """Of the object. That of a hashed one is known when the block has ended."""
+
+    @property
     def size(self) -> int:
         """Bytes written so far."""
 
@@ -86,6 +90,13 @@ class ObjectStore(Protocol):
 
         There is no `if_absent` here: SeaweedFS 4.48 lets several concurrent conditional completions succeed. A
         `put` of a small record decides who wins.
+        """
+
+    def open_hashed(self, stem: str, suffix: str) -> ObjectWriter:
+        """Stream an object whose key is `{stem}-{first 16 hex digits of its sha256}{suffix}`.
+
+        Writers of the same bytes write the same object, and writers of other bytes never touch it: what a commit
+        record names stays what it was, whoever else is at work.
         """
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:

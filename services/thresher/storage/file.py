@@ -48,6 +48,10 @@ class FileStore:
         self._path(key)
         return FileWriter(self._root, key)
 
+    def open_hashed(self, stem: str, suffix: str) -> FileWriter:
+        self._path(f"{stem}{suffix}")
+        return FileWriter(self._root, stem, hashed_suffix=suffix)
+
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         folder = check_prefix(prefix).rpartition("/")[0]
         with file_errors(self._name(prefix)):

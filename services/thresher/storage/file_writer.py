@@ -12,6 +12,7 @@ from typing import BinaryIO, Self
 from thresher.contracts.errors import StoreError
 from thresher.storage.base import ConditionalWritesUnsupportedError, ObjectExistsError, ObjectInfo
 from thresher.storage.file_errors import FULL_DISK, file_errors
+from thresher.storage.keys import hashed_key
 
 TEMPORARY_FOLDER = ".tmp"
 ABANDONED_AFTER_S = 24 * 3600.0
@@ -25,13 +26,24 @@ class FileWriter:
     name: by a hard link where the name must be new (atomic, one winner), by a rename elsewhere.
     """
 
-    def __init__(self, root: Path, key: str, *, if_absent: bool = False) -> None:
+    def __init__(
+        self, root: Path, key: str, *, if_absent: bool = False, hashed_suffix: str | None = None
+    ) -> None:
         self._root, self._key, self._if_absent = root, key, if_absent
+        self._hashed_suffix = hashed_suffix
         self._name = f"{root.as_uri()}/{key}"
         self._digest, self._size = hashlib.sha256(), 0
         self._temporary: Path | None = None
         self._file: BinaryIO | None = None
         self._info: ObjectInfo | None = None
+
+    @property
+    def key(self) -> str:
+        return (
+            self._key
+            if self._hashed_suffix is None
+            else hashed_key(self._key, self._hashed_suffix, self.sha256)
+        )
 
     @property
     def size(self) -> int:
@@ -86,8 +98,8 @@ class FileWriter:
     def _publish(self, file: BinaryIO, temporary: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
-        self._info = object_info(self._key, os.fstat(file.fileno()))
-        path = self._root / self._key
+        self._info = object_info(self.key, os.fstat(file.fileno()))
+        path = self._root / self.key
         try:
             _make_folder(path.parent)
             if self._if_absent:

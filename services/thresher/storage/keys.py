@@ -2,6 +2,8 @@
 
 from thresher.contracts.errors import SpecError
 
+HASH_DIGITS = 16
+
 
 def check_key(key: str) -> str:
     """The key itself.
@@ -39,3 +41,8 @@ def _fault(key: str) -> SpecError:
         allowed="relative keys such as corpora/0123/manifest.json",
         mend="Leave out '..', '.', empty segments, backslashes and control characters.",
     )
+
+
+def hashed_key(stem: str, suffix: str, sha256: str) -> str:
+    """The key of an object that is named by its bytes."""
+    return f"{stem}-{sha256[:HASH_DIGITS]}{suffix}"

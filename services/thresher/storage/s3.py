@@ -1,6 +1,7 @@
 """An object store in a bucket of S3, or of anything that speaks its protocol."""
 
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from thresher.contracts.errors import StoreError
 from thresher.storage.base import ObjectInfo, ObjectMissingError
-from thresher.storage.keys import check_key, check_prefix
+from thresher.storage.keys import check_key, check_prefix, hashed_key
 from thresher.storage.probe import ConditionalWriteProbe
 from thresher.storage.s3_client import make_client
 from thresher.storage.s3_errors import error_code, s3_errors
@@ -67,6 +68,12 @@ class S3Store:
 
     def open_write(self, key: str) -> S3Writer:
         return S3Writer(self._upload(key))
+
+    def open_hashed(self, stem: str, suffix: str) -> S3Writer:
+        def named(sha256: str) -> S3Upload:
+            return self._upload(hashed_key(stem, suffix, sha256))
+
+        return S3Writer(self._upload(f"{stem}.{uuid.uuid4().hex}.partial"), named)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         check_prefix(prefix)

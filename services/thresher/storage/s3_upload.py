@@ -14,7 +14,7 @@ from thresher.storage.s3_retry import RetryPolicy
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, CopySourceTypeDef
 
 ResultT = TypeVar("ResultT")
 WRITER_METADATA = "thresher-writer"
@@ -23,6 +23,10 @@ WRITER_METADATA = "thresher-writer"
 class Target(TypedDict):
     Bucket: str
     Key: str
+
+
+def _copy_source(target: Target) -> "CopySourceTypeDef":
+    return {"Bucket": target["Bucket"], "Key": target["Key"]}
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,16 @@ class S3Upload:
                 raise
 
         return ObjectInfo(self.key, len(data), self._run(request).strip('"'))
+
+    def copy_from(self, source: "S3Upload") -> None:
+        """Make the object of one that is in the store, without its bytes leaving it."""
+        self._run(
+            lambda _: self.client.copy(_copy_source(source.target), self.target["Bucket"], self.target["Key"])
+        )
+
+    def delete(self) -> None:
+        """Remove the object."""
+        self._run(lambda _: self.client.delete_object(**self.target))
 
     def start(self) -> str:
         """Begin an upload in parts; returns its id."""

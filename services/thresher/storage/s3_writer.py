@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -24,16 +25,23 @@ class S3Writer:
 
     What fits one part goes up as a single put. A killed writer leaves an invisible unfinished upload: give
     the bucket a lifecycle rule that ends those.
+
+    With `named`, which gives the upload of the object's true name by the hash of its bytes, parts go up under a
+    passing name and the store copies the whole.
     """
 
-    def __init__(self, upload: S3Upload) -> None:
-        self._upload = upload
+    def __init__(self, upload: S3Upload, named: Callable[[str], S3Upload] | None = None) -> None:
+        self._upload, self._named = upload, named
         self._upload_id: str | None = None
         self._digest, self._size, self._open = hashlib.sha256(), 0, False
         self._buffer = bytearray()
         self._pool = ThreadPoolExecutor(MAX_PARTS_IN_FLIGHT, thread_name_prefix="s3-part")
         self._in_flight: deque[Future[CompletedPartTypeDef]] = deque()
         self._done: list[CompletedPartTypeDef] = []
+
+    @property
+    def key(self) -> str:
+        return self._final().key
 
     @property
     def size(self) -> int:
@@ -97,13 +105,19 @@ class S3Writer:
 
     def _finish(self) -> None:
         if self._upload_id is None:
-            self._upload.put(bytes(self._buffer))
+            self._final().put(bytes(self._buffer))
         else:
             self._send(len(self._buffer))
             while self._in_flight:
                 self._collect()
             self._upload.complete(self._upload_id, self._done)
+            if self._named is not None:
+                self._final().copy_from(self._upload)
+                self._upload.delete()
         self._pool.shutdown()
+
+    def _final(self) -> S3Upload:
+        return self._upload if self._named is None else self._named(self.sha256)
 
     def _abort(self) -> None:
         """Give the upload up; that this fails too must not hide the first failure."""

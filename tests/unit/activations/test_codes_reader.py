@@ -9,7 +9,7 @@ from thresher.contracts import paths
 from thresher.contracts.errors import IntegrityError, MissingArtifactError, SpecError
 from thresher.contracts.manifests import HarvestManifest, SiteFile, SplitRange
 from thresher.storage import ObjectStore
-from thresher.storage.artifacts import put_file, record_bytes
+from thresher.storage.artifacts import put_hashed_file, record_bytes
 
 LENGTH, NUM_SEQUENCES, NUM_LATENTS = 8, 10, 5
 HARVEST = "5e1ec7ed"
@@ -92,7 +92,7 @@ def test_a_damaged_file_is_refused_by_name(
 
 def reader_of_codes(store: ObjectStore, manifest: HarvestManifest, data: bytes) -> CodesReader:
     """The harvest with other bytes for the codes of its first shard, committed as if they were right."""
-    entry = put_file(store, paths.site_shard(paths.harvest(HARVEST), SITE, 0), data)
+    entry = put_hashed_file(store, paths.site_shard_stem(paths.harvest(HARVEST), SITE, 0), ".arrow", data)
     site_file = SiteFile(**entry.model_dump(), relative_error=0.0)
     commit = manifest.shards[0].model_copy(update={"sites": {SITE: site_file}})
     return CodesReader(store, manifest.model_copy(update={"shards": [commit]}))
