@@ -41,9 +41,16 @@ SPARSE_CODES = pa.schema(
 
 
 def dense_rows(encoding: str, width: int) -> pa.Schema:
-    """One column of fixed-width rows. bfloat16 has no Arrow type: its bits are stored as uint16."""
-    value = {"bfloat16": pa.uint16(), "float16": pa.float16()}[encoding]
-    return pa.schema([pa.field("x", pa.list_(value, width), nullable=False)], metadata={"encoding": encoding})
+    """Fixed-width rows. bfloat16 has no Arrow type: its bits are stored as uint16.
+
+    int8 rows have a scale each: x = scale * stored, and where the file's metadata holds `spread` and `centre`
+    (float32, little-endian, a value a column), x = scale * stored * spread + centre.
+    """
+    value = {"bfloat16": pa.uint16(), "float16": pa.float16(), "int8": pa.int8()}[encoding]
+    fields = [pa.field("x", pa.list_(value, width), nullable=False)]
+    if encoding == "int8":
+        fields.append(pa.field("scale", pa.float32(), nullable=False))
+    return pa.schema(fields, metadata={"encoding": encoding})
 
 
 FEATURE_STATS = pa.schema(
