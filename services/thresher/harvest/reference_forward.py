@@ -1,0 +1,141 @@
+"""Activations by transformers' own forward pass: what a harvest must agree with.
+
+The places are read off transformers' module trees, and share nothing with the table of vLLM's in site_map.py: an error
+in one of them shows as a disagreement.
+
+Shapes: S sequences, B sequences of a batch, L tokens a sequence, D width of a site.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from thresher.contracts.errors import SpecError
+from thresher.contracts.sites import Site
+
+BATCH_TOKENS = 2048
+"""Tokens of one forward pass: eager attention holds their square for each head."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A module under the decoder layer ("" is the layer itself), and whether its input or its output is meant."""
+
+    module: str
+    side: Literal["input", "output"]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Of one family: the list of layers under the model without its head, and the place of each kind of site."""
+
+    layers: str
+    by_kind: Mapping[str, Place]
+
+
+LLAMA = Places(
+    "layers",
+    {
+        "resid_pre": Place("", "input"),
+        "resid_mid": Place("post_attention_layernorm", "input"),
+        "resid_post": Place("", "output"),
+        "mlp_in": Place("post_attention_layernorm", "output"),
+        "mlp_out": Place("mlp", "output"),
+        "attn_out": Place("self_attn", "output"),
+        "mlp_neurons": Place("mlp.down_proj", "input"),
+    },
+)
+GPT2 = Places(
+    "h",
+    {
+        "resid_pre": Place("", "input"),
+        "resid_mid": Place("ln_2", "input"),
+        "resid_post": Place("", "output"),
+        "mlp_in": Place("ln_2", "output"),
+        "mlp_out": Place("mlp", "output"),
+        "attn_out": Place("attn", "output"),
+        "mlp_neurons": Place("mlp.c_proj", "input"),
+    },
+)
+
+PLACES: Mapping[str, Places] = {
+    "LlamaForCausalLM": LLAMA,
+    "MistralForCausalLM": LLAMA,
+    "GPT2LMHeadModel": GPT2,
+}
+"""Places by architecture."""
+
+
+def reference_rows(
+    folder: Path,
+    token_ids_SL: NDArray[Any],
+    sites: Sequence[str],
+    dtype: torch.dtype,
+    family: str | None = None,
+) -> dict[str, NDArray[np.float32]]:
+    """Rows [S, L, D] of each site, of a model computed in `dtype` on the CPU.
+
+    Attention is eager: it alone of transformers' kinds applies soft-capping.
+
+    Args:
+        folder: of the model, as transformers loads it.
+        family: reads the sites as this architecture's, where the model's own is not in PLACES.
+
+    Raises:
+        SpecError: the architecture, a kind or a layer is not there.
+    """
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
+    body = model.base_model
+    places = _places(family or model.config.architectures[0])
+    kept: dict[str, torch.Tensor] = {}
+    for site in sites:
+        module, side = _find(body, places, Site.parse(site))
+        module.register_forward_hook(_keeper(kept, site, side), with_kwargs=True)
+    parts: dict[str, list[NDArray[np.float32]]] = {site: [] for site in sites}
+    batch = max(1, BATCH_TOKENS // token_ids_SL.shape[1])
+    for first in range(0, len(token_ids_SL), batch):
+        token_ids_BL = torch.from_numpy(token_ids_SL[first : first + batch].astype(np.int64))
+        with torch.inference_mode():
+            body(token_ids_BL, use_cache=False)
+        for site in sites:
+            parts[site].append(kept.pop(site).float().numpy())
+    return {site: np.concatenate(rows) for site, rows in parts.items()}
+
+
+def _places(architecture: str) -> Places:
+    if architecture not in PLACES:
+        raise SpecError(
+            "model", architecture, allowed=sorted(PLACES), mend="Add its places to reference_forward.py."
+        )
+    return PLACES[architecture]
+
+
+def _find(body: nn.Module, places: Places, site: Site) -> tuple[nn.Module, Literal["input", "output"]]:
+    layers = body.get_submodule(places.layers)
+    assert isinstance(layers, nn.ModuleList)
+    if site.layer >= len(layers):
+        raise SpecError("sites", str(site), allowed=f"layers 0 to {len(layers) - 1}", mend="Lower the layer.")
+    if site.kind not in places.by_kind:
+        raise SpecError(
+            "sites", str(site), allowed=sorted(places.by_kind), mend="Use a kind that this model has."
+        )
+    place = places.by_kind[site.kind]
+    return layers[site.layer].get_submodule(place.module), place.side
+
+
+def _keeper(
+    kept: dict[str, torch.Tensor], site: str, side: Literal["input", "output"]
+) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], None]:
+    def keep(_: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
+        value = output if side == "output" else arguments[0] if arguments else keywords["hidden_states"]
+        kept[site] = (value[0] if isinstance(value, tuple) else value).clone()
+
+    return keep
