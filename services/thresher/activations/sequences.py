@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -40,7 +41,7 @@ class Sequences:
 
     def token_ids(self, start: int, stop: int) -> np.ndarray:
         """int32 [stop - start, L]."""
-        return _token_ids(self.table(start, stop), self.manifest.sequence_length)
+        return token_ids_of(self.table(start, stop), self.manifest.sequence_length)
 
     def segments(self, start: int, stop: int) -> list[list[Segment]]:
         """For each sequence, the documents it is made of, covering every position once, in order."""
@@ -49,8 +50,11 @@ class Sequences:
             for segments in self.table(start, stop).column("segments").to_pylist()
         ]
 
-    def rows(self, start: int, stop: int) -> pa.Table:
-        """The address of each row of sequences [start, stop), schema ROWS."""
+    def rows(self, start: int, stop: int, mask: npt.NDArray[np.bool_] | None = None) -> pa.Table:
+        """The address of each row of sequences [start, stop), schema ROWS; of those alone that `mask` holds.
+
+        `mask`: bool [stop - start, L].
+        """
         length = self.manifest.sequence_length
         documents: list[str] = []
         counts: list[int] = []
@@ -62,7 +66,7 @@ class Sequences:
         doc_id = pa.DictionaryArray.from_arrays(
             np.repeat(codes, counts).astype(np.int32), pa.array(names, pa.string())
         )
-        return pa.table(
+        table = pa.table(
             {
                 "doc_id": doc_id,
                 "sequence": np.repeat(np.arange(start, stop, dtype=np.int32), length),
@@ -71,9 +75,14 @@ class Sequences:
             },
             schema=schemas.ROWS,
         )
+        if mask is None:
+            return table
+        assert mask.shape == (stop - start, length), "a mask has one value a position"
+        return table.filter(pa.array(mask.reshape(-1)))
 
 
-def _token_ids(table: pa.Table, length: int) -> np.ndarray:
+def token_ids_of(table: pa.Table, length: int) -> np.ndarray:
+    """The token ids of a table of schema SEQUENCES: int32 [number of sequences, L]."""
     values = table.column("token_ids").combine_chunks()
     flat = pa.concat_arrays([chunk.flatten() for chunk in _chunks(values)])
     return np.asarray(flat).reshape(-1, length)

@@ -69,6 +69,10 @@ class CorpusManifest(Record):
     """Token put at position 0 of every sequence, or null if none is."""
     separator_token_id: int | None
     """Token put between two documents of a sequence, or null if none is."""
+    special_token_ids: list[int]
+    """Tokens that the tokenizer marks as special, ascending."""
+    roles: list[str]
+    """Roles that occur in the chats of the corpus, by name; empty for plain text."""
     num_documents: int
     num_sequences: int
     num_tokens: int

@@ -14,12 +14,21 @@ SEGMENT = pa.struct(
     ]
 )
 
+ROLE_SPAN = pa.struct(
+    [
+        pa.field("role", pa.string(), nullable=False),  # of the message, or template for what stands around it
+        pa.field("start", pa.int32(), nullable=False),  # first position in the sequence
+        pa.field("length", pa.int32(), nullable=False),
+    ]
+)
+
 SEQUENCES = pa.schema(
     [
         pa.field("sequence", pa.int32(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
         pa.field("token_ids", TOKENS, nullable=False),
         pa.field("segments", pa.list_(SEGMENT), nullable=False),  # cover every position once, in order
+        pa.field("roles", pa.list_(ROLE_SPAN), nullable=False),  # in order; plain text lies in none
     ]
 )
 

@@ -66,6 +66,8 @@ def build_corpus(spec: CorpusSpec) -> CorpusManifest:
         sequence_length=spec.sequence_length,
         bos_token_id=bos_token_id,
         separator_token_id=separator_token_id,
+        special_token_ids=_special_token_ids(tokenizer),
+        roles=[],
         num_documents=num_documents,
         num_sequences=num_sequences,
         num_tokens=num_sequences * spec.sequence_length,
@@ -83,6 +85,11 @@ def _token_id(tokenizer: Tokenizer, field: str, token: str | None) -> int | None
         known = sorted(str(item.content) for item in tokenizer.get_added_tokens_decoder().values())
         raise SpecError(field, token, allowed=known, mend="Name one token of the tokenizer.")
     return int(token_id)
+
+
+def _special_token_ids(tokenizer: Tokenizer) -> list[int]:
+    added = tokenizer.get_added_tokens_decoder()
+    return sorted(token_id for token_id, token in added.items() if token.special)
 
 
 def _documents_sha256(dealt: list[DealtDocument]) -> str:
@@ -199,6 +206,7 @@ def _table(first: int, part: list[tuple[SplitName, PackedSequence]]) -> pa.Table
                 ],
                 pa.list_(schemas.SEGMENT),
             ),
+            "roles": pa.array([[] for _ in part], pa.list_(schemas.ROLE_SPAN)),
         },
         schema=schemas.SEQUENCES,
     )

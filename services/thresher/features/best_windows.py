@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from thresher.features.priority import UInt64s, priority
+from thresher.activations.priority import UInt64s, priority
 from thresher.features.windows import WINDOW_PEAK, WindowPeaks
 
 MIN_PENDING = 1 << 20

@@ -16,6 +16,8 @@ def _corpus(fit, explain, report):
         sequence_length=16,
         bos_token_id=None,
         separator_token_id=None,
+        special_token_ids=[],
+        roles=[],
         num_documents=1,
         num_sequences=bounds[-1],
         num_tokens=bounds[-1] * 16,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from thresher.features.priority import priority
+from thresher.activations.priority import priority
 
 
 def test_the_seed_alone_gives_the_published_first_output() -> None:
