@@ -53,6 +53,8 @@ class ModelIdentity(Record):
     architecture: str
     num_layers: int
     d_model: int
+    d_mlp: int | None = None
+    """Neurons of one MLP, or of one expert; null where the config does not say."""
     weights_sha256: str
     """Hash over the names and hashes of all weight files."""
     config_sha256: str

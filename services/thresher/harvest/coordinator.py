@@ -1,6 +1,7 @@
 """Harvest: plan, find what is done, run the rest on actors, write the manifest from the commit records."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import thresher
 from thresher.activations.sequences import open_sequences
@@ -21,7 +22,7 @@ from thresher.contracts.names import parse_reference
 from thresher.contracts.sites import Site
 from thresher.harvest.actor_pool import run_shards
 from thresher.harvest.plan import ShardPlan, harvested_splits, plan_shards
-from thresher.harvest.site_map import family_of
+from thresher.harvest.site_map import check_kind, family_of, site_width
 from thresher.harvest.spec import HarvestSpec
 from thresher.runtime.model_identity import identify_model
 from thresher.runtime.progress import progress
@@ -86,15 +87,15 @@ def resolve_inputs(spec: HarvestSpec) -> HarvestInputs:
 
 
 def _check_sites(spec: HarvestSpec, model: ModelIdentity) -> None:
-    taps = family_of(model.architecture).taps
+    family = family_of(model.architecture, spec.family, Path(spec.model))
     for text in spec.sites:
         site = Site.parse(text)
         if site.layer >= model.num_layers:
             raise SpecError(
                 "sites", text, allowed=f"layers 0 to {model.num_layers - 1}", mend="Lower the layer."
             )
-        if site.kind not in taps:
-            raise SpecError("sites", text, allowed=sorted(taps), mend="Use a kind that this model has.")
+        check_kind(family, site)
+        site_width(site.kind, model)
 
 
 def _check_dictionary(spec: HarvestSpec, dictionary: DictionaryManifest, model: ModelIdentity) -> None:
@@ -102,11 +103,12 @@ def _check_dictionary(spec: HarvestSpec, dictionary: DictionaryManifest, model: 
         raise SpecError(
             "sites", spec.sites[0], allowed=[dictionary.site], mend="Use the site it was fitted on."
         )
-    if dictionary.d_in != model.d_model:
+    width = site_width(Site.parse(dictionary.site).kind, model)
+    if dictionary.d_in != width:
         raise SpecError(
             "dictionary",
             spec.dictionary,
-            mend=f"It reads {dictionary.d_in} values a row, not {model.d_model}.",
+            mend=f"It reads {dictionary.d_in} values a row, not {width}.",
         )
 
 
@@ -167,7 +169,6 @@ def build_manifest(inputs: HarvestInputs, commits: list[ShardCommit]) -> Harvest
     check_sizes(
         inputs.store, [entry for commit in commits for entry in [*commit.sites.values(), commit.rows]]
     )
-    width = inputs.dictionary.num_latents if inputs.dictionary else inputs.model.d_model
     return HarvestManifest(
         harvest_id=inputs.harvest_id,
         spec=inputs.spec.identity(),
@@ -179,7 +180,10 @@ def build_manifest(inputs: HarvestInputs, commits: list[ShardCommit]) -> Harvest
         encoding="sparse" if inputs.dictionary else inputs.spec.encoding,
         dictionary=inputs.dictionary_ref,
         sites={
-            site: SiteSummary(width=width, relative_error=max(c.sites[site].relative_error for c in commits))
+            site: SiteSummary(
+                width=_row_width(inputs, site),
+                relative_error=max(commit.sites[site].relative_error for commit in commits),
+            )
             for site in inputs.spec.sites
         },
         num_rows=num_rows,
@@ -187,6 +191,12 @@ def build_manifest(inputs: HarvestInputs, commits: list[ShardCommit]) -> Harvest
         provenance=_distinct([commit.provenance for commit in commits]),
         code_version=thresher.__version__,
     )
+
+
+def _row_width(inputs: HarvestInputs, site: str) -> int:
+    if inputs.dictionary is not None:
+        return inputs.dictionary.num_latents
+    return site_width(Site.parse(site).kind, inputs.model)
 
 
 def _distinct(items: list[EngineProvenance]) -> list[EngineProvenance]:

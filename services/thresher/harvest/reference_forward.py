@@ -39,24 +39,33 @@ class Places:
     by_kind: Mapping[str, Place]
 
 
-LLAMA = Places(
+_LAYER = {"resid_pre": Place("", "input"), "resid_post": Place("", "output")}
+_DOWN_PROJECTION = {"mlp_neurons": Place("mlp.down_proj", "input")}
+_PRE_NORM = {
+    **_LAYER,
+    "resid_mid": Place("post_attention_layernorm", "input"),
+    "mlp_in": Place("post_attention_layernorm", "output"),
+    "mlp_out": Place("mlp", "output"),
+    "attn_out": Place("self_attn", "output"),
+}
+LLAMA = Places("layers", {**_PRE_NORM, **_DOWN_PROJECTION})
+MIXTURE_OF_EXPERTS = Places("layers", _PRE_NORM)
+GEMMA2 = Places(
     "layers",
     {
-        "resid_pre": Place("", "input"),
-        "resid_mid": Place("post_attention_layernorm", "input"),
-        "resid_post": Place("", "output"),
-        "mlp_in": Place("post_attention_layernorm", "output"),
-        "mlp_out": Place("mlp", "output"),
-        "attn_out": Place("self_attn", "output"),
-        "mlp_neurons": Place("mlp.down_proj", "input"),
+        **_LAYER,
+        **_DOWN_PROJECTION,
+        "resid_mid": Place("pre_feedforward_layernorm", "input"),
+        "mlp_in": Place("pre_feedforward_layernorm", "output"),
+        "mlp_out": Place("post_feedforward_layernorm", "output"),
+        "attn_out": Place("post_attention_layernorm", "output"),
     },
 )
 GPT2 = Places(
     "h",
     {
-        "resid_pre": Place("", "input"),
+        **_LAYER,
         "resid_mid": Place("ln_2", "input"),
-        "resid_post": Place("", "output"),
         "mlp_in": Place("ln_2", "output"),
         "mlp_out": Place("mlp", "output"),
         "attn_out": Place("attn", "output"),
@@ -67,9 +76,21 @@ GPT2 = Places(
 PLACES: Mapping[str, Places] = {
     "LlamaForCausalLM": LLAMA,
     "MistralForCausalLM": LLAMA,
+    "Ministral3ForCausalLM": LLAMA,
+    "Phi3ForCausalLM": LLAMA,
+    "Ernie4_5ForCausalLM": LLAMA,
+    "Qwen2ForCausalLM": LLAMA,
+    "Qwen3ForCausalLM": LLAMA,
+    "GemmaForCausalLM": LLAMA,
+    "Gemma2ForCausalLM": GEMMA2,
+    "Gemma3ForCausalLM": GEMMA2,
+    "Qwen2MoeForCausalLM": MIXTURE_OF_EXPERTS,
+    "Qwen3MoeForCausalLM": MIXTURE_OF_EXPERTS,
+    "OlmoeForCausalLM": MIXTURE_OF_EXPERTS,
+    "MixtralForCausalLM": MIXTURE_OF_EXPERTS,
     "GPT2LMHeadModel": GPT2,
 }
-"""Places by architecture."""
+"""Places by architecture; of transformers 5."""
 
 
 def reference_rows(

@@ -1,110 +1,89 @@
-"""Where each site lies in each model family: a table. A new family is a row, not code."""
+"""Questions to the table of families: a model's family, and what its sites are and hold."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
-
-import torch
+from collections.abc import Sequence
+from pathlib import Path
 
 from thresher.contracts.errors import SpecError
+from thresher.contracts.manifests import ModelIdentity
+from thresher.contracts.sites import Site
+from thresher.harvest.families import FAMILIES, Family, Tap
+from thresher.harvest.model_tree import first_layer_tree
 
-Arguments = tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Tap:
-    """One site: a module under the decoder layer ("" is the layer itself) and what to read of its call.
-
-    `read(arguments, output)` returns rows [tokens, width] that the model will not write to again: vLLM's fused
-    add-and-norm works in place, so whatever is not a fresh sum is cloned.
-    """
-
-    module: str
-    read: Callable[[Arguments, Any], torch.Tensor]
+__all__ = ["Family", "Tap", "check_kind", "check_tensor_parallel", "family_of", "site_width"]
 
 
-@dataclass(frozen=True)
-class Family:
-    """A model family: where its decoder stack is, what its layers are called, and its taps."""
+def family_of(architecture: str, override: str | None = None, folder: Path | None = None) -> Family:
+    """The family of an architecture, or of the one to read it as.
 
-    stack: str
-    """Path from the model to the module that owns the layers and `end_layer`."""
-    layers: str
-    """Name of the layer list in it."""
-    taps: Mapping[str, Tap]
-
-
-def _output(_: Arguments, output: Any) -> torch.Tensor:
-    return _clone(output[0] if isinstance(output, tuple) else output)
-
-
-def _second_output(_: Arguments, output: Any) -> torch.Tensor:
-    return _clone(output[1])
-
-
-def _output_sum(_: Arguments, output: Any) -> torch.Tensor:
-    hidden, residual = output
-    return hidden + residual  # type: ignore[no-any-return]
-
-
-def _first_argument(arguments: Arguments, _: Any) -> torch.Tensor:
-    return _clone(arguments[0])
-
-
-def _residual_arguments(arguments: Arguments, _: Any) -> torch.Tensor:
-    _positions, hidden, residual = arguments[:3]
-    return _clone(hidden) if residual is None else hidden + residual
-
-
-def _clone(rows: torch.Tensor) -> torch.Tensor:
-    return rows.clone()
-
-
-LLAMA = Family(
-    stack="model",
-    layers="layers",
-    taps={
-        "resid_pre": Tap("", _residual_arguments),
-        "resid_mid": Tap("post_attention_layernorm", _second_output),
-        "resid_post": Tap("", _output_sum),
-        "mlp_in": Tap("post_attention_layernorm", _output),
-        "mlp_out": Tap("mlp", _output),
-        "attn_out": Tap("self_attn", _output),
-    },
-)
-
-GPT2 = Family(
-    stack="transformer",
-    layers="h",
-    taps={
-        "resid_pre": Tap("", _first_argument),
-        "resid_mid": Tap("ln_2", _first_argument),
-        "resid_post": Tap("", _output),
-        "mlp_in": Tap("ln_2", _output),
-        "mlp_out": Tap("mlp", _output),
-        "attn_out": Tap("attn", _output),
-    },
-)
-
-FAMILIES: Mapping[str, Family] = {
-    "LlamaForCausalLM": LLAMA,
-    "MistralForCausalLM": LLAMA,
-    "GPT2LMHeadModel": GPT2,
-}
-"""Family by the architecture that config.json names."""
-
-
-def family_of(architecture: str) -> Family:
-    """The family of an architecture.
+    Args:
+        architecture: as config.json names it.
+        override: an architecture of the table whose sites this model has too.
+        folder: of the model, to show its layers if they are not known.
 
     Raises:
         SpecError: it has no row in the table.
     """
+    if override is not None:
+        if override not in FAMILIES:
+            raise SpecError("family", override, allowed=sorted(FAMILIES), mend="Name one of these.")
+        return FAMILIES[override]
     if architecture not in FAMILIES:
+        tree = "" if folder is None else f"\n{first_layer_tree(folder)}"
         raise SpecError(
             "model",
             architecture,
             allowed=sorted(FAMILIES),
-            mend="Add a row for it to FAMILIES in thresher/harvest/site_map.py (see CONTRIBUTING: adding a site).",
+            mend="Set family to the one of these whose layers vLLM runs in the same modules, or add a row to FAMILIES "
+            f"in thresher/harvest/families.py (see CONTRIBUTING: add a model family).{tree}",
         )
     return FAMILIES[architecture]
+
+
+def check_kind(family: Family, site: Site) -> None:
+    """Refuse a kind of site that the family has not.
+
+    Raises:
+        SpecError: says which it has, and why not this one.
+    """
+    if site.kind not in family.taps:
+        raise SpecError(
+            "sites",
+            str(site),
+            allowed=sorted(family.taps),
+            mend=family.absent.get(site.kind, "Use a kind that this model has."),
+        )
+
+
+def check_tensor_parallel(sites: Sequence[str], tensor_parallel: int) -> None:
+    """Refuse sites whose rows no rank holds whole.
+
+    Raises:
+        SpecError: neurons, of a model cut over several devices.
+    """
+    if tensor_parallel == 1:
+        return
+    for text in sites:
+        if Site.parse(text).kind == "mlp_neurons":
+            raise SpecError(
+                "sites",
+                text,
+                mend="With engine.tensor_parallel over 1 each rank holds a part of the neurons: use 1, or "
+                "engine.pipeline_parallel.",
+            )
+
+
+def site_width(kind: str, model: ModelIdentity) -> int:
+    """Values of a row at sites of this kind.
+
+    Raises:
+        SpecError: neurons, of a model whose config does not say how many.
+    """
+    if kind != "mlp_neurons":
+        return model.d_model
+    if model.d_mlp is None:
+        raise SpecError(
+            "sites",
+            kind,
+            mend=f"The config.json of {model.name} names no intermediate_size: the number of its neurons is unknown.",
+        )
+    return model.d_mlp

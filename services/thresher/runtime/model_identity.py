@@ -61,10 +61,18 @@ def identify_model(path: str) -> ModelIdentity:
         architecture=_first(config, path, "architectures")[0],
         num_layers=_first(config, path, "num_hidden_layers", "n_layer"),
         d_model=_first(config, path, "hidden_size", "n_embd"),
+        d_mlp=_num_neurons(config),
         weights_sha256=_files_sha256(weights),
         config_sha256=sha256_hex(canonical_json(config).encode()),
         tokenizer_sha256=tokenizer_sha256("model", path),
     )
+
+
+def _num_neurons(config: dict[str, Any]) -> int | None:
+    """Of one MLP. GPT-2's config leaves n_inner null, or out, for four times the stream's width."""
+    if "n_embd" in config:
+        return config.get("n_inner") or 4 * int(config["n_embd"])
+    return config.get("intermediate_size")
 
 
 def _first(config: dict[str, Any], path: str, *names: str) -> Any:
