@@ -1,11 +1,11 @@
-"""Dense rows as they are stored: encoded where they lie (on the model's device), measured, made into Arrow.
+"""Rows as they are stored: encoded where they lie (on the model's device), measured, made into Arrow.
 
 Shape suffixes: N rows, D width of the site.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -47,16 +47,56 @@ class Centre:
         }
 
 
-@dataclass(frozen=True)
-class EncodedRows:
+class EncodedRows(Protocol):
     """Rows ready to be stored, with what they were."""
+
+    @property
+    def num_rows(self) -> int: ...
+
+    @property
+    def num_bytes(self) -> int: ...
+
+    @property
+    def norms_N(self) -> torch.Tensor:
+        """Norm of each row before it was encoded, float32; not finite where the row is not."""
+
+    @property
+    def errors_N(self) -> torch.Tensor:
+        """|x - stored(x)| of each row, float32."""
+
+    def part(self, start: int, stop: int) -> "EncodedRows":
+        """Rows [start, stop), as views. For rows in host memory."""
+
+    def to_host(self) -> "EncodedRows":
+        """The rows in this process's memory: a copy begun on a GPU's stream and not waited for, else themselves."""
+
+
+class RowEncoding(Protocol):
+    """How the rows of one site are stored."""
+
+    @property
+    def width(self) -> int:
+        """Columns of a stored row: D, or the number of latents."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the site's files."""
+
+    def encode(self, x_ND: torch.Tensor) -> EncodedRows:
+        """Rows on whatever device, encoded there."""
+
+    def record_batch(self, parts: Sequence[Any]) -> pa.RecordBatch:
+        """One batch of the file, of rows that this encoding made and that are in host memory."""
+
+
+@dataclass(frozen=True)
+class DenseRows:
+    """Encoded rows of fixed width."""
 
     columns: Mapping[str, torch.Tensor]
     """By name of the Arrow column: x [N, D], and for int8 scale [N]."""
     norms_N: torch.Tensor
-    """Norm of each row before it was encoded, float32; not finite where the row is not."""
     errors_N: torch.Tensor
-    """|x - stored(x)| of each row, float32."""
 
     @property
     def num_rows(self) -> int:
@@ -66,26 +106,25 @@ class EncodedRows:
     def num_bytes(self) -> int:
         return sum(tensor.nbytes for tensor in (*self.columns.values(), self.norms_N, self.errors_N))
 
-    def part(self, start: int, stop: int) -> "EncodedRows":
-        """Rows [start, stop), as views."""
-        return EncodedRows(
+    def part(self, start: int, stop: int) -> "DenseRows":
+        return DenseRows(
             {name: tensor[start:stop] for name, tensor in self.columns.items()},
             self.norms_N[start:stop],
             self.errors_N[start:stop],
         )
 
-    def to_host(self) -> "EncodedRows":
-        """The rows in this process's memory; a copy begun on a GPU's stream, not waited for."""
-        if not self.norms_N.is_cuda:
-            return self
-        return EncodedRows(
-            {name: _to_pinned(tensor) for name, tensor in self.columns.items()},
-            _to_pinned(self.norms_N),
-            _to_pinned(self.errors_N),
+    def to_host(self) -> "DenseRows":
+        return DenseRows(
+            {name: to_host_async(tensor) for name, tensor in self.columns.items()},
+            to_host_async(self.norms_N),
+            to_host_async(self.errors_N),
         )
 
 
-def _to_pinned(tensor: torch.Tensor) -> torch.Tensor:
+def to_host_async(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor itself on CPU; else pinned memory, to which a copy has begun on the current stream."""
+    if not tensor.is_cuda:
+        return tensor
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     return host.copy_(tensor, non_blocking=True)
 
@@ -117,7 +156,7 @@ class DenseEncoding:
             return schema
         return schema.with_metadata({**schema.metadata, **self._centre.to_metadata()})
 
-    def encode(self, x_ND: torch.Tensor) -> EncodedRows:
+    def encode(self, x_ND: torch.Tensor) -> DenseRows:
         """Rows on whatever device, encoded there.
 
         Raises:
@@ -132,7 +171,7 @@ class DenseEncoding:
             errors_N = torch.linalg.vector_norm(exact_ND - decoded_ND, dim=1)
         if self._encoding == "float16" and bool((errors_N.isinf() & norms_N.isfinite()).any()):
             raise EncodingRangeError("A value is beyond the range of float16: use encoding bfloat16.")
-        return EncodedRows(columns, norms_N, errors_N)
+        return DenseRows(columns, norms_N, errors_N)
 
     def _float(self, x_ND: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:
         dtype = FLOAT_DTYPES[self._encoding]
@@ -149,7 +188,7 @@ class DenseEncoding:
             decoded_ND = decoded_ND * self._centre.spread_D + self._centre.mean_D
         return {"x": stored_ND.to(torch.int8), "scale": scale_N}, decoded_ND
 
-    def record_batch(self, parts: Sequence[EncodedRows]) -> pa.RecordBatch:
+    def record_batch(self, parts: Sequence[DenseRows]) -> pa.RecordBatch:
         """One batch of the file, of rows in host memory."""
         schema = self.schema
         joined = {name: torch.cat([part.columns[name] for part in parts]) for name in parts[0].columns}

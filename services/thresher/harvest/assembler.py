@@ -1,17 +1,20 @@
-"""From rows in the engine's order to whole sequences in the shard's order, with coverage asserted.
-
-Shapes: L tokens a sequence, D width of the site.
-"""
+"""From rows in the engine's order to whole sequences in the shard's order, with coverage asserted."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-import torch
-
+from thresher.activations.row_encoding import EncodedRows
 from thresher.contracts.errors import ThresherError
 
 
 class CoverageError(ThresherError):
     """Rows are missing, doubled or not finite: the shard is not committed."""
+
+
+@dataclass
+class _Open:
+    num_positions: int = 0
+    chunks: list[Mapping[str, EncodedRows]] = field(default_factory=list)
 
 
 class SequenceAssembler:
@@ -20,66 +23,52 @@ class SequenceAssembler:
     def __init__(
         self, sites: list[str], first_sequence: int, num_sequences: int, sequence_length: int
     ) -> None:
-        self._sites = sites
-        self._next = self._first = first_sequence
+        self._sites = set(sites)
+        self._next = first_sequence
         self._stop = first_sequence + num_sequences
         self._length = sequence_length
-        self._open: dict[int, dict[str, torch.Tensor]] = {}
-        self._filled: dict[int, int] = {}
+        self._open: dict[int, _Open] = {}
 
-    def add(self, sequence: int, start: int, rows: Mapping[str, torch.Tensor]) -> None:
-        """Take positions [start, start + n) of a sequence, rows [n, D] a site.
+    def add(self, sequence: int, start: int, num_positions: int, rows: Mapping[str, EncodedRows]) -> None:
+        """Take the selected rows among positions [start, start + num_positions) of a sequence.
 
         Rows of a sequence arrive in order of position. A request that vLLM preempted starts again at 0 and
         replaces what it gave before.
+
+        Raises:
+            CoverageError: they do not follow what came before, or a site is missing.
         """
         if not self._next <= sequence < self._stop:
             raise CoverageError(f"Rows of sequence {sequence} came twice or belong to another shard.")
         if start == 0:
-            self._filled[sequence] = 0
-        filled = self._filled.get(sequence, 0)
-        count = next(iter(rows.values())).shape[0]
-        if start != filled or filled + count > self._length:
+            self._open[sequence] = _Open()
+        found = self._open.setdefault(sequence, _Open())
+        if start != found.num_positions or start + num_positions > self._length:
             raise CoverageError(
-                f"Sequence {sequence} has positions 0 to {filled}, then came {start} to {start + count} "
-                f"of {self._length}."
+                f"Sequence {sequence} has positions 0 to {found.num_positions}, then came {start} to "
+                f"{start + num_positions} of {self._length}."
             )
-        if set(rows) != set(self._sites):
-            raise CoverageError(f"Sites {sorted(set(self._sites) - set(rows))} gave no rows.")
-        self._store(sequence, start, count, rows)
-        self._filled[sequence] = filled + count
+        self._check_sites(sequence, rows)
+        found.num_positions += num_positions
+        found.chunks.append(rows)
 
-    def _store(self, sequence: int, start: int, count: int, rows: Mapping[str, torch.Tensor]) -> None:
-        buffers = self._open.setdefault(sequence, {})
-        for site, x_ND in rows.items():
-            if x_ND.shape[0] != count:
-                raise CoverageError(f"{site} gave {x_ND.shape[0]} rows of sequence {sequence}, not {count}.")
-            if site not in buffers:
-                buffers[site] = torch.empty(self._length, x_ND.shape[1], dtype=x_ND.dtype)
-            buffers[site][start : start + count].copy_(x_ND)
+    def _check_sites(self, sequence: int, rows: Mapping[str, EncodedRows]) -> None:
+        if set(rows) != self._sites:
+            raise CoverageError(f"Sites {sorted(self._sites - set(rows))} gave no rows.")
+        counts = {site: item.num_rows for site, item in rows.items()}
+        if len(set(counts.values())) != 1:
+            raise CoverageError(f"Sites gave different numbers of rows of sequence {sequence}: {counts}.")
 
-    def take_whole(self, group: int) -> list[dict[str, torch.Tensor]]:
-        """The next sequences in order, if `group` of them (or all that are left) are whole; else none.
-
-        Each is rows [L, D] a site, all finite.
-        """
-        stop = min(self._next + group, self._stop)
-        ready = range(self._next, stop)
-        if not ready or any(self._filled.get(sequence, 0) != self._length for sequence in ready):
+    def take_whole(self, group: int) -> list[list[Mapping[str, EncodedRows]]]:
+        """The chunks of the next sequences, if `group` of them (or all that are left) are whole; else none."""
+        ready = range(self._next, min(self._next + group, self._stop))
+        if any(
+            sequence not in self._open or self._open[sequence].num_positions != self._length
+            for sequence in ready
+        ):
             return []
-        taken = [self._open.pop(sequence) for sequence in ready]
-        for sequence, buffers in zip(ready, taken, strict=True):
-            self._check_finite(sequence, buffers)
-            del self._filled[sequence]
-        self._next = stop
-        return taken
-
-    @staticmethod
-    def _check_finite(sequence: int, buffers: Mapping[str, torch.Tensor]) -> None:
-        for site, x_LD in buffers.items():
-            if not torch.isfinite(x_LD).all():
-                position = int((~torch.isfinite(x_LD)).any(dim=1).nonzero()[0])
-                raise CoverageError(f"{site} is not finite at sequence {sequence}, position {position}.")
+        self._next = ready.stop
+        return [self._open.pop(sequence).chunks for sequence in ready]
 
     def assert_complete(self) -> None:
         """Every expected (sequence, position) was handed on."""

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from thresher.contracts.manifests import CorpusManifest, SplitRange
+from thresher.contracts.manifests import CorpusManifest, FileEntry, SiteFile, SplitRange
 from thresher.harvest.spec import HarvestSpec
 
 
@@ -20,6 +20,19 @@ class ShardPlan(BaseModel):
     @property
     def num_tokens(self) -> int:
         return self.num_sequences * self.sequence_length
+
+
+class ShardPart(BaseModel):
+    """What one rank of an engine wrote of a shard: all of it, but for pipeline stages, which write their own sites."""
+
+    model_config = ConfigDict(frozen=True)
+
+    index: int
+    num_rows: int | None
+    """Null of a rank that has none of the sites."""
+    sites: dict[str, SiteFile]
+    rows: FileEntry | None
+    """The table of addresses, of the one rank that writes it."""
 
 
 def harvested_splits(spec: HarvestSpec, corpus: CorpusManifest) -> list[SplitRange]:

@@ -1,112 +1,149 @@
-"""Writes one shard: a site's file each, the rows table, and last the commit record.
+"""Writes one rank's part of a shard: a file for each of its sites, and the table of row addresses.
 
-Shapes: L tokens a sequence, D width of the site.
+Shape suffix N: rows.
 """
 
 import contextlib
 import io
-from collections.abc import Mapping
-from typing import Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from thresher.activations.row_encoding import EncodedRows, RowEncoding
+from thresher.activations.row_statistics import RowStatistics
 from thresher.contracts import paths
-from thresher.contracts.manifests import EngineProvenance, ShardCommit, SiteFile
+from thresher.contracts.manifests import FileEntry, SiteFile
 from thresher.harvest.assembler import CoverageError, SequenceAssembler
-from thresher.harvest.plan import ShardPlan
-from thresher.harvest.row_encoders import RowEncoder
+from thresher.harvest.plan import ShardPart, ShardPlan
 from thresher.storage import ObjectStore, ObjectWriter
-from thresher.storage.artifacts import check_sizes, create_record, put_file
+from thresher.storage.artifacts import put_hashed_file
 
 ROWS_PER_BATCH = 4096
-"""Rows of one Arrow record batch, in whole sequences: the unit of a ranged read, and of the encoder's GEMM."""
+"""Rows of one Arrow record batch, in whole sequences: the unit of a ranged read."""
 
 
 class SiteFileWriter:
     """An Arrow IPC file streamed into the store as its batches come."""
 
-    def __init__(self, key: str, sink: ObjectWriter, encoder: RowEncoder) -> None:
-        self._key, self._sink, self._encoder = key, sink, encoder
-        self._file: pa.ipc.RecordBatchFileWriter | None = None
+    def __init__(self, sink: ObjectWriter, encoding: RowEncoding) -> None:
+        self._sink, self._encoding = sink, encoding
+        self._file = pa.ipc.new_file(pa.PythonFile(sink, mode="w"), encoding.schema)
+        self._statistics = RowStatistics()
 
-    def write(self, x_ND: torch.Tensor) -> None:
-        batch = self._encoder.encode(x_ND)
-        if self._file is None:
-            self._file = pa.ipc.new_file(pa.PythonFile(self._sink, mode="w"), batch.schema)
-        self._file.write_batch(batch)
+    def write(self, parts: Sequence[EncodedRows], addresses: pa.Table) -> None:
+        """Rows in the order of the file; `addresses` has theirs."""
+        norms_N = torch.cat([part.norms_N for part in parts])
+        if not torch.isfinite(norms_N).all():
+            bad = int((~torch.isfinite(norms_N)).nonzero()[0])
+            sequence, position = (addresses[name][bad].as_py() for name in ("sequence", "position"))
+            raise CoverageError(f"A row is not finite at sequence {sequence}, position {position}.")
+        sequences_N, positions_N = (addresses[name].to_numpy() for name in ("sequence", "position"))
+        self._statistics.add(norms_N, torch.cat([part.errors_N for part in parts]), sequences_N, positions_N)
+        self._file.write_batch(self._encoding.record_batch(parts))
 
     def finish(self) -> None:
-        assert self._file is not None, "a shard has at least one sequence"
+        """Write the footer. The object appears when its block ends."""
         self._file.close()
 
     def entry(self) -> SiteFile:
+        """The finished file."""
+        found = self._statistics
         return SiteFile(
-            key=self._key,
+            key=self._sink.key,
             size=self._sink.size,
             sha256=self._sink.sha256,
-            relative_error=self._encoder.relative_error,
+            relative_error=found.relative_error,
+            max_row_error=found.max_row_error,
+            norm_counts=found.norm_counts,
+            outliers=found.outliers,
         )
 
 
 class ShardWriter:
-    """Takes rows as the engine gives them; nothing is visible until `commit`, which asserts coverage.
+    """Takes rows as the engine gives them and writes them on in order; nothing is visible until `finish`.
 
-    Data objects have fixed names and appear before the commit record, which exactly one writer creates; a reader
-    looks at committed shards alone.
+    Args:
+        store: where to.
+        plan: which sequences.
+        sites: of this rank, at least one.
+        addresses: the address of each row that is to be stored, schema ROWS, in order.
+        encodings: of this rank's sites; filled before the first rows come.
+        writes_addresses: whether the table of addresses is this rank's to write.
     """
 
     def __init__(
-        self, store: ObjectStore, plan: ShardPlan, rows: pa.Table, encoders: Mapping[str, RowEncoder]
+        self,
+        store: ObjectStore,
+        plan: ShardPlan,
+        sites: list[str],
+        addresses: pa.Table,
+        encodings: Mapping[str, RowEncoding],
+        writes_addresses: bool,
     ) -> None:
-        self._store, self._plan, self._rows = store, plan, rows
+        self._store, self._plan, self._sites, self._addresses = store, plan, sites, addresses
+        self._encodings, self._writes_addresses = encodings, writes_addresses
         self._assembler = SequenceAssembler(
-            list(encoders), plan.first_sequence, plan.num_sequences, plan.sequence_length
+            sites, plan.first_sequence, plan.num_sequences, plan.sequence_length
         )
-        self._group = max(1, ROWS_PER_BATCH // plan.sequence_length)
+        rows_a_sequence = max(1, addresses.num_rows // plan.num_sequences)
+        self._group = max(1, ROWS_PER_BATCH // rows_a_sequence)
         self._stack = contextlib.ExitStack()
-        self._files = {site: self._open_site(site, encoder) for site, encoder in encoders.items()}
+        self._files: dict[str, SiteFileWriter] = {}
+        self._num_rows = 0
 
-    def _open_site(self, site: str, encoder: RowEncoder) -> SiteFileWriter:
-        key = paths.site_shard(self._plan.artifact, site, self._plan.index)
-        return SiteFileWriter(key, self._stack.enter_context(self._store.open_write(key)), encoder)
+    def _site_file(self, site: str) -> SiteFileWriter:
+        if site not in self._files:
+            stem = paths.site_shard_stem(self._plan.artifact, site, self._plan.index)
+            sink = self._stack.enter_context(self._store.open_hashed(stem, ".arrow"))
+            self._files[site] = SiteFileWriter(sink, self._encodings[site])
+        return self._files[site]
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *fault: object) -> None:
-        # Reached with the files still open only when the shard was not committed: abort them all.
+    def __exit__(self, *fault: Any) -> None:
+        # Reached with files still open only when the shard was given up: abort them all.
         self._stack.__exit__(CoverageError, CoverageError("the shard was given up"), None)
 
-    def add(self, sequence: int, start: int, rows: Mapping[str, torch.Tensor]) -> None:
-        """Positions [start, start + n) of a sequence, rows [n, D] a site; written on as soon as they are whole."""
-        self._assembler.add(sequence, start, rows)
+    def covers(self, sequence: int) -> bool:
+        """Whether the sequence is of this shard."""
+        return 0 <= sequence - self._plan.first_sequence < self._plan.num_sequences
+
+    def add(self, sequence: int, start: int, num_positions: int, rows: Mapping[str, EncodedRows]) -> None:
+        """The selected rows of positions [start, start + num_positions), written on as soon as they are whole."""
+        self._assembler.add(sequence, start, num_positions, rows)
         while group := self._assembler.take_whole(self._group):
-            for site, file in self._files.items():
-                file.write(torch.cat([buffers[site] for buffers in group]))
+            chunks = [chunk for sequence_chunks in group for chunk in sequence_chunks]
+            count = sum(chunk[self._sites[0]].num_rows for chunk in chunks)
+            addresses = self._addresses.slice(self._num_rows, count)
+            self._num_rows += count
+            for site in self._sites:
+                self._site_file(site).write([chunk[site] for chunk in chunks], addresses)
 
-    def commit(self, provenance: EngineProvenance) -> ShardCommit:
-        """Finish the files, check that the store has them, and create the commit record.
+    def finish(self) -> ShardPart:
+        """Assert coverage, finish the files, and describe them.
 
-        Returns the record that holds, which is another writer's if that one was first.
+        Raises:
+            CoverageError: a row is missing or doubled.
         """
         self._assembler.assert_complete()
-        for file in self._files.values():
-            file.finish()
+        if self._num_rows != self._addresses.num_rows:
+            raise CoverageError(f"{self._num_rows} rows came; {self._addresses.num_rows} were selected.")
+        for site in self._sites:
+            self._site_file(site).finish()
         self._stack.close()
-        rows_buffer = io.BytesIO()
-        pq.write_table(self._rows, rows_buffer, compression="zstd")
-        record = ShardCommit(
+        return ShardPart(
             index=self._plan.index,
-            first_sequence=self._plan.first_sequence,
-            num_sequences=self._plan.num_sequences,
-            num_rows=self._rows.num_rows,
+            num_rows=self._num_rows,
             sites={site: file.entry() for site, file in self._files.items()},
-            rows=put_file(
-                self._store, paths.rows_shard(self._plan.artifact, self._plan.index), rows_buffer.getvalue()
-            ),
-            provenance=provenance,
+            rows=self._write_addresses() if self._writes_addresses else None,
         )
-        check_sizes(self._store, [*record.sites.values(), record.rows])
-        return create_record(self._store, paths.shard_commit(self._plan.artifact, self._plan.index), record)
+
+    def _write_addresses(self) -> FileEntry:
+        buffer = io.BytesIO()
+        pq.write_table(self._addresses, buffer, compression="zstd")
+        stem = paths.rows_shard_stem(self._plan.artifact, self._plan.index)
+        return put_hashed_file(self._store, stem, ".parquet", buffer.getvalue())

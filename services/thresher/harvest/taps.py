@@ -1,8 +1,11 @@
-"""Forward hooks that keep the rows of one step. A hook that fails fails the step."""
+"""Where a worker reads the rows of a step: forward hooks, or the model's own auxiliary outputs.
+
+Shape suffixes: N rows of the step (padding included), D width of the site.
+"""
 
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -12,25 +15,28 @@ from thresher.contracts.sites import Site
 from thresher.harvest.site_map import Family, Tap
 
 
-class Taps:
-    """Hooks at some sites of a model; between `arm` and `take` they keep what flows by.
+class Taps(Protocol):
+    """Between `arm` and `take`, what flows by some sites is kept.
 
     Dummy and profiling runs happen unarmed, so their rows are never kept.
     """
 
-    def __init__(self, model: nn.Module, family: Family, sites: Sequence[Site], stop_early: bool) -> None:
-        stack = attrgetter(family.stack)(model)
-        layers = getattr(stack, family.layers)
+    def arm(self) -> None:
+        """Keep what the next step computes."""
+
+    def take(self, runner: Any) -> Mapping[str, torch.Tensor]:
+        """x_ND by site, which the model will not write to again; nothing is kept after."""
+
+
+class HookTaps:
+    """Forward hooks: any site of any known family, in eager mode. A hook that fails fails the step."""
+
+    def __init__(self, model: nn.Module, family: Family, sites: Sequence[Site]) -> None:
+        layers = getattr(attrgetter(family.stack)(model), family.layers)
         self._rows: dict[str, torch.Tensor] = {}
         self._armed = False
         for site in sites:
-            if site.layer >= len(layers):
-                raise SpecError(
-                    "site", str(site), allowed=f"layers 0 to {len(layers) - 1}", mend="Lower the layer."
-                )
             self._hook(layers[site.layer], str(site), family.taps[site.kind])
-        if stop_early:
-            stack.end_layer = min(stack.end_layer, max(site.layer for site in sites) + 1)
 
     def _hook(self, layer: nn.Module, site: str, tap: Tap) -> None:
         module = attrgetter(tap.module)(layer) if tap.module else layer
@@ -43,10 +49,72 @@ class Taps:
         module.register_forward_hook(keep, with_kwargs=True)
 
     def arm(self) -> None:
-        """Keep what the next step computes."""
         self._rows, self._armed = {}, True
 
-    def take(self) -> Mapping[str, torch.Tensor]:
-        """Rows [tokens of the step, padding included, width] by site; nothing is kept after."""
+    def take(self, runner: Any) -> Mapping[str, torch.Tensor]:
         rows, self._rows, self._armed = self._rows, {}, False
         return rows
+
+
+class AuxiliaryTaps:
+    """The auxiliary hidden states that models give to EAGLE-3 drafters: the residual stream after a layer.
+
+    They are outputs of the compiled model, so that CUDA graphs stay. Must be made before the model is profiled and
+    compiled.
+    """
+
+    def __init__(self, runner: Any, model: Any, sites: Sequence[Site]) -> None:
+        # Auxiliary state k is the residual stream after k layers; they come in the order of k.
+        self._sites = sorted(sites, key=lambda site: site.layer)
+        model.set_aux_hidden_state_layers(tuple(site.layer + 1 for site in self._sites))
+        runner.use_aux_hidden_state_outputs = True
+
+    def arm(self) -> None:
+        pass
+
+    def take(self, runner: Any) -> Mapping[str, torch.Tensor]:
+        states = runner.execute_model_state.aux_hidden_states
+        assert states is not None, "the model gave no auxiliary states"
+        assert len(states) == len(self._sites), "the model gave another number of auxiliary states"
+        # Views of buffers that CUDA graphs write to again.
+        return {str(site): x_ND.clone() for site, x_ND in zip(self._sites, states, strict=True)}
+
+
+def choose_taps(kind: str, model: Any, sites: Sequence[Site], *, is_cuda: bool, num_stages: int) -> str:
+    """Whether to read by "hooks" or "aux", from what the spec asks for.
+
+    Raises:
+        SpecError: aux was asked for and the model or a site does not allow it.
+    """
+    can_give = getattr(model, "supports_eagle3", False) or hasattr(model, "set_aux_hidden_state_layers")
+    fits = can_give and num_stages == 1 and all(site.kind == "resid_post" for site in sites)
+    if kind == "aux" and not fits:
+        raise SpecError(
+            "engine.taps",
+            kind,
+            allowed=["hooks", "auto"],
+            mend=f"{type(model).__name__} with these sites has no auxiliary outputs for them: they exist for "
+            "resid_post of EAGLE-3 models in one pipeline stage.",
+        )
+    return "aux" if kind == "aux" or (kind == "auto" and fits and is_cuda) else "hooks"
+
+
+def stop_after(model: nn.Module, family: Family, sites: Sequence[Site]) -> None:
+    """Leave out the layers above the highest site."""
+    stack = attrgetter(family.stack)(model)
+    stack.end_layer = min(stack.end_layer, max(site.layer for site in sites) + 1)
+
+
+def sites_of_stage(model: nn.Module, family: Family, sites: Sequence[Site]) -> list[Site]:
+    """The sites whose layers this pipeline stage holds, which without stages are all."""
+    stack = attrgetter(family.stack)(model)
+    return [site for site in sites if stack.start_layer <= site.layer < stack.end_layer]
+
+
+def leave_out_logits(model: Any, vocabulary_size: int) -> None:
+    """No prefill needs logits: the head's product is left out, and the sampler picks among zeros."""
+
+    def no_logits(hidden_ND: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        return hidden_ND.new_zeros(hidden_ND.shape[0], vocabulary_size, dtype=torch.float32)
+
+    model.compute_logits = no_logits
