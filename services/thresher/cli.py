@@ -42,6 +42,12 @@ def harvest(spec: SpecPath, overrides: Overrides) -> None:
     _run("harvest", spec, overrides)
 
 
+@app.command("import")
+def import_activations(spec: SpecPath, overrides: Overrides) -> None:
+    """Import activations made elsewhere (.npy, .safetensors, Parquet) as a harvest."""
+    _run("import", spec, overrides)
+
+
 @app.command()
 def fit(spec: SpecPath, overrides: Overrides) -> None:
     """Fit a sparse dictionary to harvested activations."""
@@ -131,7 +137,7 @@ def search(
 
 @app.command()
 def submit(
-    stage: Annotated[str, typer.Argument(help="corpus, harvest, fit, encode, label or publish.")],
+    stage: Annotated[str, typer.Argument(help="corpus, harvest, import, fit, encode, label or publish.")],
     spec: SpecPath,
     overrides: Overrides,
     pass_env: Annotated[

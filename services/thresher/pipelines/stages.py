@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from thresher.activations.importer.spec import ImportSpec
 from thresher.config import Spec
 from thresher.corpus.spec import CorpusSpec
 from thresher.dictionary.spec import FitSpec
@@ -33,6 +34,12 @@ def run_harvest(spec: HarvestSpec) -> str:
     from thresher.harvest.coordinator import harvest
 
     return harvest(spec).harvest_id
+
+
+def run_import(spec: ImportSpec) -> str:
+    from thresher.activations.importer.run import import_activations
+
+    return import_activations(spec).harvest_id
 
 
 def run_fit(spec: FitSpec) -> str:
@@ -73,6 +80,7 @@ STAGES = {
     for stage in (
         Stage("corpus", CorpusSpec, run_corpus),
         Stage("harvest", HarvestSpec, run_harvest),
+        Stage("import", ImportSpec, run_import),
         Stage("fit", FitSpec, run_fit),
         Stage("encode", EncodeSpec, run_encode),
         Stage("label", LabelSpec, run_label),

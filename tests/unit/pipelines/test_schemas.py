@@ -30,11 +30,22 @@ def test_nothing_else_lies_there():
     assert {file.name for file in (ROOT / "schemas").iterdir()} == set(generated_files())
 
 
-@pytest.mark.parametrize("stage", sorted(STAGES))
+@pytest.mark.parametrize("stage", sorted(GIVEN_LATER))
 def test_the_demo_specs_fit_their_stage_and_its_schema(stage):
     data = yaml.safe_load((ROOT / "jobs/configs/demo" / f"{stage}.yaml").read_text()) | GIVEN_LATER[stage]
     STAGES[stage].spec.parse(data)
     jsonschema.validate(data, STAGES[stage].spec.model_json_schema())
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "jobs/configs/import").iterdir()), ids=lambda file: file.stem)
+def test_the_import_specs_fit_their_schema(file):
+    data = yaml.safe_load(file.read_text()) | {"root": "file:///r"}
+    STAGES["import"].spec.parse(data)
+    jsonschema.validate(data, STAGES["import"].spec.model_json_schema())
+
+
+def test_every_stage_has_a_spec_to_start_from():
+    assert {*GIVEN_LATER, "import"} == set(STAGES)
 
 
 @pytest.mark.parametrize("stage", sorted(STAGES))
