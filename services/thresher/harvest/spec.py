@@ -48,6 +48,8 @@ class ActorsSpec(Spec):
     """How often a shard is tried before it is given up."""
     max_failed_shards: Annotated[int, Field(ge=0)] = 4
     """Shards that may be given up before the harvest stops; a harvest with any of them fails after the others."""
+    max_failed_starts: Annotated[int, Field(ge=1)] = 3
+    """Actors in a row that may end before their engine stands; then the harvest ends with the engine's words."""
     drain_s: Annotated[float, Field(ge=0)] = 20
     """How long an actor told to go (spot preemption sends SIGTERM) may take to finish what it has begun."""
     price_per_hour: Annotated[float, Field(ge=0)] = 0
