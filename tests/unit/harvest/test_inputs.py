@@ -6,7 +6,7 @@ from thresher.contracts import paths
 from thresher.contracts.errors import IntegrityError, MissingArtifactError, SpecError
 from thresher.corpus.build import build_corpus
 from thresher.corpus.spec import CorpusSpec
-from thresher.harvest.coordinator import resolve_inputs
+from thresher.harvest.inputs import resolve_inputs
 from thresher.harvest.spec import HarvestSpec
 from thresher.storage import open_store
 
