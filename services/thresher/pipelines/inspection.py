@@ -1,16 +1,24 @@
 """What the command shows of artifacts and of the catalog."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import numpy as np
 
 from thresher.catalog import open_catalog
 from thresher.catalog.search import search
 from thresher.catalog.views import Feature, Label
+from thresher.contracts import paths
 from thresher.contracts.errors import SpecError
+from thresher.contracts.manifests import HarvestManifest
+from thresher.evaluation.harvest_report import report_harvest
+from thresher.evaluation.report_text import report_lines
 from thresher.pipelines.cataloguing import catalog_url
 from thresher.release.folder import verify_folder
-from thresher.release.verify import verify
-from thresher.storage import open_store
+from thresher.release.inspect import inspect
+from thresher.release.verify import read_manifest, verify
+from thresher.storage import ObjectStore, open_store
+from thresher.storage.artifacts import read_record
 
 
 def verify_anywhere(artifact: str, root: str | None) -> list[str]:
@@ -20,6 +28,38 @@ def verify_anywhere(artifact: str, root: str | None) -> list[str]:
     if root is None:
         raise SpecError("root", root, mend="Give --root or THRESHER_ROOT, or the path of a pulled folder.")
     return verify(open_store(root), artifact)
+
+
+def inspect_lines(
+    artifact: str, root: str, *, sample_rows: int, tokenizer: str | None, as_json: bool
+) -> Iterator[str]:
+    """What an artifact is: the report of a harvest, the manifest of anything else."""
+    store = open_store(root)
+    kind, _, harvest_id = artifact.strip("/").partition("/")
+    if kind == "activations":
+        report = report_harvest(
+            store,
+            harvest_id,
+            sample_rows=sample_rows,
+            token_string=_token_strings(store, harvest_id, tokenizer),
+        )
+        yield from [report.model_dump_json(indent=1)] if as_json else report_lines(report)
+    elif as_json:
+        yield read_manifest(store, artifact).model_dump_json(indent=1)
+    else:
+        yield from (f"{name:<32} {value}" for name, value in inspect(store, artifact))
+
+
+def _token_strings(store: ObjectStore, harvest_id: str, folder: str | None) -> Callable[[int], str] | None:
+    if folder is None:
+        return None
+    from thresher.features.token_strings import open_token_strings
+
+    manifest = read_record(store, paths.manifest(paths.harvest(harvest_id)), HarvestManifest)
+    if manifest.model is None:
+        raise SpecError("--tokenizer", folder, mend="Imported rows have no tokenizer: leave it out.")
+    strings = open_token_strings(folder, manifest.model.tokenizer_sha256)
+    return lambda token_id: str(strings.table(np.array([token_id], np.int32))[token_id])
 
 
 def search_lines(query: str, dictionary: str | None, limit: int, url: str | None) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""What artifacts are worth, measured from what is stored: reports of harvests, and their check against the model."""
