@@ -37,9 +37,24 @@ def corpus(spec: SpecPath, overrides: Overrides) -> None:
 
 
 @app.command()
-def harvest(spec: SpecPath, overrides: Overrides) -> None:
+def harvest(
+    spec: SpecPath,
+    overrides: Overrides,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Measure one engine, print rows, bytes, time and cost; store nothing."
+        ),
+    ] = False,
+) -> None:
     """Run a corpus through a model in vLLM and store its activations."""
-    _run("harvest", spec, overrides)
+    if not dry_run:
+        _run("harvest", spec, overrides)
+        return
+    from thresher.pipelines.dry_run import dry_run_lines
+
+    for line in dry_run_lines(spec, overrides):
+        print(line)
 
 
 @app.command("import")
@@ -112,13 +127,15 @@ def inspect(
         str, typer.Argument(metavar="PATH", help="As in activations/ID or releases/NAME/VERSION.")
     ],
     root: Root,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine readable.")] = False,
+    sample: Annotated[int, typer.Option(min=0, help="Rows of a harvest to measure on; 0 for none.")] = 4096,
+    tokenizer: Annotated[str | None, typer.Option(help="Model folder, to show a harvest's tokens.")] = None,
 ) -> None:
-    """Show what an artifact is and where it came from."""
-    from thresher.release.inspect import inspect as lines_of
-    from thresher.storage import open_store
+    """Show what an artifact is and where it came from; of a harvest, a report on its rows."""
+    from thresher.pipelines.inspection import inspect_lines
 
-    for name, value in lines_of(open_store(root), artifact):
-        print(f"{name:<32} {value}")
+    for line in inspect_lines(artifact, root, sample_rows=sample, tokenizer=tokenizer, as_json=as_json):
+        print(line)
 
 
 @app.command()

@@ -30,20 +30,24 @@ def size_fault(commit: ShardCommit, sizes: Mapping[str, int]) -> str | None:
     return None
 
 
-def find_committed(store: ObjectStore, plans: Sequence[ShardPlan]) -> dict[int, ShardCommit]:
-    """The shards that are done.
+def find_committed(store: ObjectStore, plans: Sequence[ShardPlan], *, mend: bool) -> dict[int, ShardCommit]:
+    """The shards that are done. One whose record or objects somebody damaged is not.
 
-    A shard whose record or objects somebody damaged is not: its record is removed, so that the shard is made anew.
-    That is safe as long as no manifest names it.
+    Args:
+        store: where they are.
+        plans: the shards to look for.
+        mend: remove the record of a damaged shard, so that it can be made anew. Safe as long as no manifest names it.
     """
     sizes = object_sizes(store, plans[0].artifact)
     recorded = [plan for plan in plans if paths.shard_commit(plan.artifact, plan.index) in sizes]
     with ThreadPoolExecutor(READERS) as readers:
-        found = readers.map(lambda plan: _whole_commit(store, plan, sizes), recorded)
+        found = readers.map(lambda plan: _whole_commit(store, plan, sizes, mend), recorded)
         return {commit.index: commit for commit in found if commit is not None}
 
 
-def _whole_commit(store: ObjectStore, plan: ShardPlan, sizes: Mapping[str, int]) -> ShardCommit | None:
+def _whole_commit(
+    store: ObjectStore, plan: ShardPlan, sizes: Mapping[str, int], mend: bool
+) -> ShardCommit | None:
     key = paths.shard_commit(plan.artifact, plan.index)
     try:
         commit = read_record(store, key, ShardCommit)
@@ -52,6 +56,7 @@ def _whole_commit(store: ObjectStore, plan: ShardPlan, sizes: Mapping[str, int])
         fault = str(error)
     if fault is None:
         return commit
-    logger.warning("Shard %d was committed and then damaged: %s. It is made anew.", plan.index, fault)
-    store.delete(key)
+    logger.warning("Shard %d was committed and then damaged: %s. A run makes it anew.", plan.index, fault)
+    if mend:
+        store.delete(key)
     return None

@@ -45,7 +45,7 @@ def harvest(spec: HarvestSpec, start_actor: StartActor = start_actor) -> Harvest
         )
     inputs.store.put(paths.spec(artifact), record_bytes(spec))
     plans = plan_shards(spec, inputs.corpus, artifact)
-    commits = find_committed(inputs.store, plans)
+    commits = find_committed(inputs.store, plans, mend=True)
     if len(commits) < len(plans):
         _make_missing(inputs, plans, commits, start_actor)
     return _publish(inputs, [commits[plan.index] for plan in plans])

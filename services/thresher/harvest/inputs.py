@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import thresher
+from thresher.activations.row_selection import RowSelector
 from thresher.activations.sequences import open_sequences
 from thresher.contracts import paths
 from thresher.contracts.errors import SpecError
@@ -12,7 +13,7 @@ from thresher.contracts.manifests import CorpusManifest, DictionaryManifest, Dic
 from thresher.contracts.names import parse_reference
 from thresher.contracts.sites import Site
 from thresher.harvest.plan import harvested_splits
-from thresher.harvest.site_map import check_kind, family_of, site_width
+from thresher.harvest.site_map import check_kind, check_tensor_parallel, family_of, site_width
 from thresher.harvest.spec import HarvestSpec
 from thresher.runtime.model_identity import identify_model
 from thresher.storage import ObjectStore, open_store
@@ -58,7 +59,8 @@ def resolve_inputs(spec: HarvestSpec) -> HarvestInputs:
     model = identify_model(spec.model)
     _check_sites(spec, model)
     store = open_store(spec.root)
-    corpus = open_sequences(store, spec.corpus).manifest
+    sequences = open_sequences(store, spec.corpus)
+    corpus = sequences.manifest
     if corpus.tokenizer_sha256 != model.tokenizer_sha256:
         raise SpecError(
             "corpus", spec.corpus, mend="It was tokenised for another model: build it with this tokenizer."
@@ -67,6 +69,7 @@ def resolve_inputs(spec: HarvestSpec) -> HarvestInputs:
         raise SpecError(
             "splits", spec.splits, mend="These splits of the corpus are empty: build a larger corpus."
         )
+    RowSelector(spec.selection, corpus).check(sequences, harvested_splits(spec, corpus))
     dictionary = None
     if spec.dictionary is not None:
         artifact = paths.dictionary(*parse_reference("dictionary", spec.dictionary))
@@ -76,6 +79,7 @@ def resolve_inputs(spec: HarvestSpec) -> HarvestInputs:
 
 
 def _check_sites(spec: HarvestSpec, model: ModelIdentity) -> None:
+    check_tensor_parallel(spec.sites, spec.engine.tensor_parallel)
     family = family_of(model.architecture, spec.family, Path(spec.model))
     for text in spec.sites:
         site = Site.parse(text)
