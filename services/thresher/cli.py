@@ -110,15 +110,23 @@ def verify(
     root: Annotated[
         str | None, typer.Option(envvar="THRESHER_ROOT", help="Root that holds the artifact.")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Also compare a harvest's rows with this model folder's own.")
+    ] = None,
+    sequences: Annotated[int, typer.Option(min=1, help="Sequences to compare, with --model.")] = 8,
 ) -> None:
-    """Re-read every byte of an artifact or of a pulled folder; name each file that differs."""
-    from thresher.pipelines.inspection import verify_anywhere
+    """Re-read every byte of an artifact or of a pulled folder; name each file, with --model each row, that differs."""
+    from thresher.pipelines.inspection import canary, verify_anywhere
 
     faults = verify_anywhere(artifact, root)
     for fault in faults:
         print(fault)
     print(f"{artifact}: {f'{len(faults)} bad files' if faults else 'every file matches its checksum'}")
-    raise typer.Exit(1 if faults else 0)
+    agrees = True
+    if model is not None:
+        lines, agrees = canary(artifact, root, model, sequences)
+        print("\n".join(lines))
+    raise typer.Exit(0 if agrees and not faults else 1)
 
 
 @app.command()

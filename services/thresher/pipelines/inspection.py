@@ -30,6 +30,17 @@ def verify_anywhere(artifact: str, root: str | None) -> list[str]:
     return verify(open_store(root), artifact)
 
 
+def canary(artifact: str, root: str | None, model: str, num_sequences: int) -> tuple[list[str], bool]:
+    """What comparing a harvest with its model showed, and whether they agree at every site."""
+    from thresher.evaluation.canary import check_canary
+
+    kind, _, harvest_id = artifact.strip("/").partition("/")
+    if kind != "activations" or root is None:
+        raise SpecError("--model", model, mend="A model is compared with a harvest: verify activations/ID.")
+    found = check_canary(open_store(root), harvest_id, model, num_sequences=num_sequences)
+    return [line for site in found for line in site.lines()], all(site.agrees for site in found)
+
+
 def inspect_lines(
     artifact: str, root: str, *, sample_rows: int, tokenizer: str | None, as_json: bool
 ) -> Iterator[str]:
