@@ -65,6 +65,8 @@ class CorpusManifest(Record):
     corpus_id: str
     spec: dict[str, Any]
     tokenizer_sha256: str
+    chat_template_sha256: str | None = None
+    """Of the template that rendered conversations, or null if there are none."""
     sequence_length: int
     """Tokens a sequence; every sequence is full."""
     bos_token_id: int | None

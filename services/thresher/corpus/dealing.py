@@ -1,47 +1,120 @@
-"""Order, de-duplication and split of documents: each a function of the seed and the document alone."""
+"""Order, de-duplication and split of documents: each a function of the seed and the document alone.
+
+Of a document nothing is kept but its place: about 100 bytes at the peak, whatever its text.
+
+Shape suffixes: A documents as they arrive, D documents that are dealt.
+"""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import struct
 from dataclasses import dataclass
+from typing import Any
 
-from thresher.contracts.manifests import SPLITS, SplitName
-from thresher.corpus.sources import Document
+import numpy as np
+import numpy.typing as npt
+
+from thresher.contracts.errors import SpecError
+from thresher.contracts.ids import sha256_hex
+from thresher.contracts.manifests import SPLITS
+from thresher.corpus.document import Document
 from thresher.corpus.spec import SplitShares
+
+PLACE = np.dtype(
+    [
+        ("order_high", "<u8"),
+        ("order_low", "<u8"),
+        ("doc_id", "<u8"),  # hash of it
+        ("num_bytes", "<u4"),
+        ("source", "<u2"),
+        ("split", "u1"),
+    ]
+)
+PACKED_PLACE = struct.Struct("<QQQIHB")
+MAX_BYTES = 2**32 - 1
 
 
 @dataclass(frozen=True)
-class DealtDocument:
-    """A document with its place in the corpus."""
+class Deal:
+    """The documents of a corpus in the order in which they are packed."""
 
-    document: Document
-    source: int
-    """Index of the source it came from."""
-    split: SplitName
-    order: bytes
-    """Documents are packed in the order of this hash."""
+    places_D: npt.NDArray[Any]
+    """PLACE of each."""
+    arrivals_D: npt.NDArray[np.int64]
+    """Where each came among all documents read, duplicates included."""
 
+    def __len__(self) -> int:
+        return len(self.places_D)
 
-def deal(sources: Sequence[Iterable[Document]], shares: SplitShares, seed: int) -> list[DealtDocument]:
-    """Drop documents whose text was seen before, choose each one's split, and put all in a random order.
-
-    The split hangs on the text alone: the same text can never lie in two splits, whatever it is called.
-    """
-    seen: set[bytes] = set()
-    dealt: list[DealtDocument] = []
-    for index, documents in enumerate(sources):
-        for document in documents:
-            digest = hashlib.sha256(document.text.encode()).digest()
-            if digest not in seen:
-                seen.add(digest)
-                draw = hashlib.sha256(b"%d:" % seed + digest).digest()
-                dealt.append(DealtDocument(document, index, _split(draw, shares), draw[8:24]))
-    return sorted(dealt, key=lambda item: item.order)
+    def sha256(self) -> str:
+        """Stands for the documents' ids and content: the order is a hash of each text."""
+        return sha256_hex(self.places_D.tobytes())
 
 
-def _split(draw: bytes, shares: SplitShares) -> SplitName:
-    at = int.from_bytes(draw[:8], "big") / 2**64
-    for split in SPLITS[:-1]:
+class Dealer:
+    """Takes documents one by one, then deals them all."""
+
+    def __init__(self, shares: SplitShares, seed: int) -> None:
+        self._shares, self._seed = shares, seed
+        self._places = bytearray()
+
+    def add(self, source: int, document: Document) -> None:
+        content = document.content_bytes()
+        draw, split = _draw(content, self._shares, self._seed)
+        self._places += PACKED_PLACE.pack(
+            *draw, _id_hash(document.doc_id), min(len(content), MAX_BYTES), source, split
+        )
+
+    def is_same(self, place: npt.NDArray[Any], document: Document) -> bool:
+        """Whether the document is the one that was added there."""
+        draw, _ = _draw(document.content_bytes(), self._shares, self._seed)
+        order = (int(place["order_high"]), int(place["order_low"]))
+        return draw == order and _id_hash(document.doc_id) == int(place["doc_id"])
+
+    def deal(self) -> Deal:
+        """Drop documents whose content came before, and put the others in a random order.
+
+        The split hangs on the content alone: the same can never lie in two splits, whatever it is called.
+
+        Raises:
+            SpecError: two documents that differ have one id.
+        """
+        places_A = np.frombuffer(self._places, PLACE)
+        # Stable, so that of equal documents the first to arrive stays first.
+        arrivals_A = np.lexsort((places_A["order_low"], places_A["order_high"]))
+        high_A, low_A = places_A["order_high"][arrivals_A], places_A["order_low"][arrivals_A]
+        first_A = np.ones(len(arrivals_A), np.bool_)
+        first_A[1:] = (high_A[1:] != high_A[:-1]) | (low_A[1:] != low_A[:-1])
+        arrivals_D = arrivals_A[first_A]
+        deal = Deal(places_A[arrivals_D], arrivals_D)
+        _check_ids(deal)
+        return deal
+
+
+def _draw(content: bytes, shares: SplitShares, seed: int) -> tuple[tuple[int, int], int]:
+    """Order of a document, and the index of its split."""
+    draw = hashlib.sha256(b"%d:" % seed + hashlib.sha256(content).digest()).digest()
+    at, high, low = struct.unpack_from(">QQQ", draw)
+    return (high, low), _split(at / 2**64, shares)
+
+
+def _split(at: float, shares: SplitShares) -> int:
+    for index, split in enumerate(SPLITS[:-1]):
         at -= getattr(shares, split)
         if at < 0:
-            return split
-    return SPLITS[-1]
+            return index
+    return len(SPLITS) - 1
+
+
+def _id_hash(doc_id: str) -> int:
+    return int.from_bytes(hashlib.sha256(doc_id.encode()).digest()[:8], "little")
+
+
+def _check_ids(deal: Deal) -> None:
+    num_distinct = len(np.unique(deal.places_D["doc_id"]))
+    if num_distinct != len(deal):
+        raise SpecError(
+            "sources",
+            f"{len(deal) - num_distinct} documents",
+            mend="They have the id of another document, with other content: name an id_field that is unique, leave "
+            "it out, or tell sources apart by id_prefix.",
+        )

@@ -1,72 +1,14 @@
 """Which text, how it is tokenised, packed and split."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from thresher.config import Spec
 from thresher.contracts.errors import SpecError
+from thresher.corpus.source_spec import Source, holds_conversations
 
 Operational = {"operational": True}
-
-
-class TextFilesSource(Spec):
-    """Every file of a folder that matches a pattern is a document."""
-
-    kind: Literal["text_files"]
-    """text_files"""
-    folder: str
-    """Folder to search, with its subfolders."""
-    pattern: str = "*.txt"
-    """File name pattern."""
-    share: Annotated[float, Field(gt=0)] = 1.0
-    """Tokens to take from this source, relative to the other sources' shares."""
-
-
-class JsonLinesSource(Spec):
-    """Every line of a JSONL file is a document."""
-
-    kind: Literal["jsonl"]
-    """jsonl"""
-    path: str
-    """The file."""
-    text_field: str = "text"
-    """Key that holds the text."""
-    id_field: str | None = None
-    """Key that holds the document's id; else the line's number is its id."""
-    share: Annotated[float, Field(gt=0)] = 1.0
-    """As for text_files."""
-
-
-class ParquetSource(Spec):
-    """Every row of a Parquet file is a document."""
-
-    kind: Literal["parquet"]
-    """parquet"""
-    path: str
-    """The file."""
-    text_field: str = "text"
-    """Column that holds the text."""
-    id_field: str | None = None
-    """Column that holds the document's id; else the row's number is its id."""
-    share: Annotated[float, Field(gt=0)] = 1.0
-    """As for text_files."""
-
-
-class BundledSource(Spec):
-    """Real text that installed packages carry, for demos and tests."""
-
-    kind: Literal["bundled"]
-    """bundled"""
-    name: Literal["wikipedia_summaries", "python_stdlib"]
-    """10,033 English Wikipedia summaries, or the modules of Python's standard library."""
-    share: Annotated[float, Field(gt=0)] = 1.0
-    """As for text_files."""
-
-
-Source = Annotated[
-    TextFilesSource | JsonLinesSource | ParquetSource | BundledSource, Field(discriminator="kind")
-]
 
 
 class SplitShares(Spec):
@@ -89,6 +31,15 @@ class SplitShares(Spec):
         return self
 
 
+class ChatSpec(Spec):
+    """How conversations become text."""
+
+    template_file: Annotated[str | None, Field(json_schema_extra=Operational)] = None
+    """Jinja file to use in place of the tokenizer folder's chat template. Its text enters the id."""
+    variables: dict[str, str | int | bool] = Field(default_factory=dict)
+    """Handed to the template: date_string, enable_thinking and whatever else it reads."""
+
+
 class CorpusSpec(Spec):
     """Tokenise documents, pack them into full sequences, split by document."""
 
@@ -108,7 +59,35 @@ class CorpusSpec(Spec):
     """Token at position 0 of every sequence, as the tokenizer writes it; none if null."""
     separator_token: str | None = None
     """Token between two documents of a sequence; none if null."""
+    special_tokens_in_text: bool = False
+    """Whether special tokens that stand in plain text are those tokens: for text that a chat template made elsewhere.
+    Else they are text like any other, as they always are in messages."""
+    chat: ChatSpec = ChatSpec()
+    """How conversations become text, for sources with messages_field."""
     splits: SplitShares = SplitShares()
     """How documents are dealt out."""
     seed: int = 0
     """Decides the order of documents and which split each falls into."""
+
+    @model_validator(mode="after")
+    def _chat_has_messages(self) -> "CorpusSpec":
+        if self.chat != ChatSpec() and not self.holds_conversations:
+            raise SpecError(
+                "chat",
+                self.chat.model_dump(),
+                mend="No source has a messages_field: name it, or remove chat.",
+            )
+        return self
+
+    @property
+    def holds_conversations(self) -> bool:
+        return any(holds_conversations(source) for source in self.sources)
+
+    def content_identity(self) -> dict[str, Any]:
+        """What determines the corpus beside its documents: not where the sources lie, nor how they are stored."""
+        return self.identity() | {
+            "sources": [
+                {"share": source.share, "conversations": holds_conversations(source)}
+                for source in self.sources
+            ]
+        }

@@ -1,0 +1,1 @@
+"""Reads every kind of source, from disk or from a bucket."""
