@@ -91,8 +91,28 @@ def test_what_is_upstream_and_not_there_is_named(spec, change):
 def test_an_unknown_architecture_lists_those_that_are_known(spec, word_model):
     config = word_model / "config.json"
     config.write_text(config.read_text().replace("LlamaForCausalLM", "StrangeModel"))
-    with pytest.raises(SpecError, match="GPT2LMHeadModel, .*LlamaForCausalLM"):
+    with pytest.raises(SpecError, match=r"GPT2LMHeadModel, .*LlamaForCausalLM"):
         resolve_inputs(spec())
+
+
+def test_an_unknown_architecture_may_be_read_as_a_known_one(spec, word_model):
+    known = resolve_inputs(spec()).harvest_id
+    config = word_model / "config.json"
+    config.write_text(config.read_text().replace("LlamaForCausalLM", "StrangeModel"))
+    read_as = resolve_inputs(spec(family="LlamaForCausalLM"))
+    assert read_as.model.architecture == "StrangeModel"
+    assert read_as.harvest_id != known
+    assert resolve_inputs(spec(family="MixtralForCausalLM")).harvest_id != read_as.harvest_id
+    with pytest.raises(SpecError, match=r"mlp_neurons\.0.*Each expert"):
+        resolve_inputs(spec(family="MixtralForCausalLM", sites=["mlp_neurons.0"]))
+
+
+def test_neurons_need_a_config_that_counts_them(spec, word_model):
+    with pytest.raises(SpecError, match="intermediate_size"):
+        resolve_inputs(spec(sites=["mlp_neurons.0"]))
+    config = word_model / "config.json"
+    config.write_text(config.read_text().replace("}", ', "intermediate_size": 24}'))
+    assert resolve_inputs(spec(sites=["mlp_neurons.0"])).model.d_mlp == 24
 
 
 def test_a_corpus_of_another_tokenizer_is_refused(spec, word_model):
