@@ -1,16 +1,22 @@
-"""How far a stored row may lie from a float32 forward pass of the same model.
+"""How far a stored row may lie from a float32 forward pass of the same model, relative to its norm.
 
 A value that is rounded to a type of p significant bits is off by up to u = 2^-p of itself. A decoder layer rounds the
 residual stream about six times, each time by a random amount of which the root mean square is some 0.4 u: layer l of a
-healthy engine is thus off by about u sqrt(l + 1). Four times that is allowed to the median row and sixteen times to the
-worst, since rows differ in how much of them cancels. What the encoding cost, as measured when the rows were stored,
-comes on top. Rows of other tokens or of another layer are off by a tenth of themselves or more.
+healthy engine is thus off by about u sqrt(l + 1). Four times that is allowed to the median row and sixteen times to
+every row. Some rows of real models magnify rounding a hundredfold (attention sinks as they form), and the same ones in
+every engine: what rounding costs a row in transformers' own forward pass in the engine's type is allowed to it six times
+more, and to the median twice. What the encoding may cost comes on top: half a unit of the last bit of bfloat16 or
+float16, and what was measured when the rows were stored, which for int8 is all that is known.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from thresher.contracts.manifests import HarvestManifest, Record
+import numpy as np
+
+from thresher.contracts.manifests import HarvestManifest
 from thresher.contracts.sites import Site
+from thresher.evaluation.stored_rows import FloatArray
 
 ROUNDING: Mapping[str, float] = {
     "bfloat16": 2.0**-8,
@@ -18,23 +24,35 @@ ROUNDING: Mapping[str, float] = {
     # Sums of thousands of terms in other orders, not single roundings of 2^-24.
     "float32": 2.0**-16,
 }
-MEDIAN_FACTOR, WORST_FACTOR = 4.0, 16.0
+MEDIAN_FACTOR, ROW_FACTOR = 4.0, 16.0
+MEDIAN_SENSITIVITY, ROW_SENSITIVITY = 2.0, 6.0
 LARGEST = 0.5
 
 
-class Tolerance(Record):
-    """Relative row errors that are allowed."""
+@dataclass(frozen=True)
+class Tolerance:
+    """Relative errors that are allowed. Shape suffix N: rows."""
 
     median: float
-    worst: float
+    rows_N: FloatArray
 
 
-def tolerance(manifest: HarvestManifest, site: str) -> Tolerance:
-    """Of a site, from its layer, the engines' type and the encoding."""
-    rounding = max(ROUNDING[item.dtype] for item in manifest.provenance)
-    expected = rounding * (Site.parse(site).layer + 1) ** 0.5
-    stored = manifest.sites[site]
+def compute_dtype(manifest: HarvestManifest) -> str:
+    """The coarsest type that an engine of the harvest computed in."""
+    return max((item.dtype for item in manifest.provenance), key=ROUNDING.__getitem__)
+
+
+def tolerance(manifest: HarvestManifest, site: str, rounding_N: FloatArray) -> Tolerance:
+    """Of the rows of a site, from its layer, the engines' type and the encoding.
+
+    Args:
+        rounding_N: relative error of each row in a reference forward pass in the engines' type; zero for float32.
+    """
+    expected = ROUNDING[compute_dtype(manifest)] * (Site.parse(site).layer + 1) ** 0.5
+    stored, last_bit = manifest.sites[site], ROUNDING.get(manifest.encoding, 0.0)
+    median = max(MEDIAN_FACTOR * expected, MEDIAN_SENSITIVITY * float(np.median(rounding_N)))
+    rows_N = ROW_FACTOR * expected + ROW_SENSITIVITY * rounding_N + max(stored.max_row_error, last_bit)
     return Tolerance(
-        median=min(LARGEST, MEDIAN_FACTOR * expected + stored.relative_error),
-        worst=min(LARGEST, WORST_FACTOR * expected + stored.max_row_error),
+        median=min(LARGEST, median + max(stored.relative_error, last_bit)),
+        rows_N=np.minimum(LARGEST, rows_N),
     )

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from thresher.activations.row_decoding import RowDecoding
 from thresher.contracts.errors import IntegrityError
 from thresher.contracts.manifests import SiteFile
 from thresher.storage import ObjectStore
@@ -68,17 +69,6 @@ def _pick(
 
 def dense_values(table: pa.Table, width: int) -> FloatArray:
     """x_ND of a table of dense rows, whatever their encoding."""
-    metadata = table.schema.metadata
     flat = pa.concat_arrays([chunk.flatten() for chunk in table.column("x").chunks])
-    raw = np.asarray(flat).reshape(-1, width)
-    encoding = metadata[b"encoding"].decode()
-    if encoding == "bfloat16":
-        return (raw.astype(np.uint32) << 16).view(np.float32)
-    x_ND: FloatArray = raw.astype(np.float32)
-    if encoding == "int8":
-        x_ND *= np.asarray(table.column("scale"))[:, None]
-        if b"spread" in metadata:
-            x_ND = x_ND * np.frombuffer(metadata[b"spread"], "<f4") + np.frombuffer(
-                metadata[b"centre"], "<f4"
-            )
-    return x_ND
+    scale_N = np.asarray(table.column("scale")) if "scale" in table.column_names else None
+    return RowDecoding.of(table.schema).decode(np.asarray(flat).reshape(-1, width), scale_N)
