@@ -3,15 +3,17 @@
 Shape suffixes: N rows asked for, D width of the site.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
 
+from thresher.activations.row_decoding import FloatArray, RawRows, RowDecoding, raw_rows
 from thresher.activations.shard_cache import local_shard, verify_local_shard
 from thresher.contracts.errors import IntegrityError, SpecError
 from thresher.contracts.manifests import HarvestManifest, ShardCommit, SiteFile
@@ -19,7 +21,7 @@ from thresher.contracts.schemas import dense_rows
 from thresher.storage import ObjectStore
 
 IndexArray = npt.NDArray[np.int64]
-RawRows = npt.NDArray[Any]  # float16, or uint16 that holds bfloat16's bits
+GATHERED_DTYPES = {"bfloat16": np.uint16, "float16": np.float16, "int8": np.float32}
 
 
 class DenseSite:
@@ -50,10 +52,10 @@ class DenseSite:
     ) -> None:
         check_dense_site(manifest, site)
         self.width = manifest.sites[site].width
-        self._is_bfloat16 = manifest.encoding == "bfloat16"
+        self._encoding = manifest.encoding
         self._schema = dense_rows(manifest.encoding, self.width)
         self._maps: list[pa.MemoryMappedFile] = []
-        self._batches: list[RawRows] = []
+        self._batches: list[_Batch] = []
         for shard in sorted(manifest.shards, key=lambda item: item.index):
             entry = shard.sites[site]
             self._map_shard(local_shard(store, entry, cache_dir), entry, shard)
@@ -78,13 +80,13 @@ class DenseSite:
         assert rows_N.size == 0 or (rows_N.min() >= 0 and rows_N.max() < len(self)), "row outside the harvest"
         order = np.argsort(rows_N, kind="stable")
         sorted_N = rows_N[order]
-        raw_ND = np.empty((len(rows_N), self.width), dtype=np.uint16 if self._is_bfloat16 else np.float16)
+        gathered_ND = np.empty((len(rows_N), self.width), dtype=GATHERED_DTYPES[self._encoding])
         bounds = np.searchsorted(sorted_N, self._batch_starts)
         for index in np.flatnonzero(np.diff(bounds)):
             part = slice(bounds[index], bounds[index + 1])
-            raw_ND[order[part]] = self._batches[index][sorted_N[part] - self._batch_starts[index]]
-        x_ND = torch.from_numpy(raw_ND)
-        return (x_ND.view(torch.bfloat16) if self._is_bfloat16 else x_ND).to(dtype)
+            gathered_ND[order[part]] = self._batches[index].take(sorted_N[part] - self._batch_starts[index])
+        x_ND = torch.from_numpy(gathered_ND)
+        return (x_ND.view(torch.bfloat16) if self._encoding == "bfloat16" else x_ND).to(dtype)
 
     def _map_shard(self, path: Path, entry: SiteFile, shard: ShardCommit) -> None:
         mapped = pa.memory_map(str(path))
@@ -96,19 +98,36 @@ class DenseSite:
             raise IntegrityError(
                 f"{entry.key} is not a readable Arrow file ({error}): harvest it again."
             ) from error
-        if not reader.schema.equals(self._schema, check_metadata=True):
+        decoding = RowDecoding.of(reader.schema)
+        if not reader.schema.equals(self._schema) or decoding.encoding != self._encoding:
             raise IntegrityError(f"{entry.key} has the schema {reader.schema}, not the one of its manifest.")
         num_rows = sum(batch.num_rows for batch in batches)
         if num_rows != shard.num_rows:
             raise IntegrityError(f"{entry.key} has {num_rows} rows; its record says {shard.num_rows}.")
-        self._batches += [_matrix(batch, self.width) for batch in batches]
+        self._batches += [_Batch.of(batch, self.width, decoding) for batch in batches]
 
 
-def _matrix(batch: pa.RecordBatch, width: int) -> RawRows:
-    """The one column of a record batch as a view of its buffer."""
-    column: Any = batch.column(0)
-    matrix: RawRows = column.flatten().to_numpy(zero_copy_only=True).reshape(-1, width)
-    return matrix
+@dataclass(frozen=True)
+class _Batch:
+    """A record batch as views of its buffers."""
+
+    raw_ND: RawRows
+    scale_N: FloatArray | None
+    decoding: RowDecoding
+
+    @classmethod
+    def of(cls, batch: pa.RecordBatch, width: int, decoding: RowDecoding) -> Self:
+        has_scale = "scale" in batch.schema.names
+        scale_N = batch.column("scale").to_numpy(zero_copy_only=True) if has_scale else None
+        return cls(raw_rows(batch.column("x"), width), scale_N, decoding)
+
+    def __len__(self) -> int:
+        return len(self.raw_ND)
+
+    def take(self, rows_N: IndexArray) -> RawRows:
+        """Rows of the batch: int8 ones decoded, the others left for torch to convert."""
+        raw_ND = self.raw_ND[rows_N]
+        return raw_ND if self.scale_N is None else self.decoding.decode(raw_ND, self.scale_N[rows_N])
 
 
 def verify_site(store: ObjectStore, manifest: HarvestManifest, site: str) -> None:

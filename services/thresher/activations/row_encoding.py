@@ -18,7 +18,6 @@ from thresher.contracts.manifests import EncodingName
 
 FLOAT_DTYPES: Mapping[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 INT8_MAX = 127
-CENTRE_METADATA, SPREAD_METADATA = b"centre", b"spread"
 MIN_SPREAD = 1e-12
 
 
@@ -42,8 +41,8 @@ class Centre:
     def to_metadata(self) -> dict[bytes, bytes]:
         """Little-endian float32, for the schema of each file."""
         return {
-            CENTRE_METADATA: self.mean_D.cpu().numpy().astype("<f4").tobytes(),
-            SPREAD_METADATA: self.spread_D.cpu().numpy().astype("<f4").tobytes(),
+            schemas.CENTRE_METADATA: self.mean_D.cpu().numpy().astype("<f4").tobytes(),
+            schemas.SPREAD_METADATA: self.spread_D.cpu().numpy().astype("<f4").tobytes(),
         }
 
 

@@ -16,7 +16,9 @@ SEGMENT = pa.struct(
 
 ROLE_SPAN = pa.struct(
     [
-        pa.field("role", pa.string(), nullable=False),  # of the message, or template for what stands around it
+        pa.field(
+            "role", pa.string(), nullable=False
+        ),  # of the message, or template for what stands around it
         pa.field("start", pa.int32(), nullable=False),  # first position in the sequence
         pa.field("length", pa.int32(), nullable=False),
     ]
@@ -49,6 +51,10 @@ SPARSE_CODES = pa.schema(
 )
 
 
+ENCODING_METADATA, CENTRE_METADATA, SPREAD_METADATA = b"encoding", b"centre", b"spread"
+"""Keys of the metadata of a dense file's schema."""
+
+
 def dense_rows(encoding: str, width: int) -> pa.Schema:
     """Fixed-width rows. bfloat16 has no Arrow type: its bits are stored as uint16.
 
@@ -59,7 +65,7 @@ def dense_rows(encoding: str, width: int) -> pa.Schema:
     fields = [pa.field("x", pa.list_(value, width), nullable=False)]
     if encoding == "int8":
         fields.append(pa.field("scale", pa.float32(), nullable=False))
-    return pa.schema(fields, metadata={"encoding": encoding})
+    return pa.schema(fields, metadata={ENCODING_METADATA: encoding})
 
 
 FEATURE_STATS = pa.schema(

@@ -152,7 +152,7 @@ def _engine_args(spec: HarvestSpec, sequence_length: int) -> Any:
         model=spec.model,
         dtype=spec.dtype,
         skip_tokenizer_init=True,
-        enforce_eager=_needs_eager(spec),
+        enforce_eager=_needs_eager(spec, is_cpu=current_platform.is_cpu()),
         enable_prefix_caching=False,
         max_model_len=sequence_length + 1,
         max_num_batched_tokens=max(engine.max_batch_tokens, engine.max_batch_sequences),
@@ -167,16 +167,28 @@ def _engine_args(spec: HarvestSpec, sequence_length: int) -> Any:
     )
 
 
-def _needs_eager(spec: HarvestSpec) -> bool:
-    """Hooks do not fire inside CUDA graphs."""
-    return spec.engine.taps != "aux"
+def _needs_eager(spec: HarvestSpec, *, is_cpu: bool) -> bool:
+    """Hooks do not fire inside CUDA graphs; on CPU, which has none, compiling takes minutes."""
+    return spec.engine.taps != "aux" or is_cpu
 
 
 def _prepare_environment(spec: HarvestSpec) -> None:
     """vLLM reads these when it is imported or started, and takes them from nowhere else."""
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(max(1, round(spec.engine.kv_cache_gib))))
+    num_ranks = spec.engine.tensor_parallel * spec.engine.pipeline_parallel
+    if num_ranks > 1:
+        # Without it vLLM on CPU wants a NUMA node a rank; on GPU it is not read.
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", _cores_by_rank(num_ranks))
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def _cores_by_rank(num_ranks: int) -> str:
+    """This process's cores dealt to the ranks, as in 0,1|2,3."""
+    cores = sorted(os.sched_getaffinity(0))
+    share = max(1, len(cores) // num_ranks)
+    parts = [cores[rank * share : (rank + 1) * share] or cores[-1:] for rank in range(num_ranks)]
+    return "|".join(",".join(str(core) for core in part) for part in parts)
