@@ -1,13 +1,20 @@
+import gzip
 import json
+import random
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from thresher.activations.row_selection import RowSelector
 from thresher.activations.sequences import open_sequences
 from thresher.contracts import paths, schemas
 from thresher.contracts.errors import SpecError
+from thresher.contracts.ids import sha256_hex
+from thresher.contracts.row_selection import RowSelection
+from thresher.corpus import build, reading
 from thresher.corpus.build import build_corpus
+from thresher.corpus.reading import deal_documents
 from thresher.corpus.spec import CorpusSpec
 from thresher.storage import open_store
 
@@ -91,9 +98,147 @@ def test_sources_of_every_kind_give_the_same_documents(spec, documents, tmp_path
         (tmp_path / "texts" / line["id"]).write_text(line["text"])
     parquet = {"kind": "parquet", "path": str(tmp_path / "documents.parquet"), "id_field": "id"}
     folder = {"kind": "text_files", "folder": str(tmp_path / "texts"), "pattern": "doc*"}
-    wanted = build_corpus(spec()).files[0].sha256
-    assert build_corpus(spec(sources=[parquet])).files[0].sha256 == wanted
-    assert build_corpus(spec(sources=[folder])).files[0].sha256 == wanted
+    wanted = build_corpus(spec())
+    assert build_corpus(spec(sources=[parquet], root=f"file://{tmp_path}/other")).files == wanted.files
+    assert build_corpus(spec(sources=[folder], root=f"file://{tmp_path}/third")).files == wanted.files
+
+
+def test_the_id_does_not_hang_on_where_or_how_a_source_is_stored(spec, documents, tmp_path):
+    lines = documents.read_text().splitlines()
+    random.Random(0).shuffle(lines)
+    (tmp_path / "moved").mkdir()
+    for part in range(3):
+        data = "\n".join(lines[part::3]).encode()
+        (tmp_path / f"moved/{part}.jsonl.gz").write_bytes(gzip.compress(data))
+    moved = {"kind": "jsonl", "path": f"{tmp_path}/moved/*.gz", "id_field": "id"}
+    assert build_corpus(spec(sources=[moved])).corpus_id == build_corpus(spec()).corpus_id
+
+
+def test_batches_and_passes_leave_no_trace(spec, tmp_path, monkeypatch):
+    wanted = build_corpus(spec())
+    monkeypatch.setattr(reading, "BATCH_DOCUMENTS", 3)
+    monkeypatch.setattr(reading, "SUPPOSED_BYTES_PER_TOKEN", 0.1)
+    assert build_corpus(spec(root=f"file://{tmp_path}/other")) == wanted
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("w3 ", "w4 "),
+        lambda text: "\n".join(text.splitlines()[:50]),
+        lambda text: "\n".join(reversed(text.splitlines())),
+    ],
+    ids=["other text", "less text", "another order"],
+)
+def test_a_source_that_changes_meanwhile_is_noticed(spec, documents, monkeypatch, change):
+    def change_after(sources, dealer):
+        deal = deal_documents(sources, dealer)
+        documents.write_text(change(documents.read_text()))
+        return deal
+
+    monkeypatch.setattr(build, "deal_documents", change_after)
+    with pytest.raises(SpecError, match="changed while the corpus was built"):
+        build_corpus(spec())
+    assert list(open_store(spec().root).list("")) == []
+
+
+def test_special_tokens_in_text_are_text_unless_the_spec_says_otherwise(spec, documents):
+    lines = [{"text": f"w{i} <s> w{i + 1} " * 8, "id": f"doc{i}"} for i in range(90)]
+    documents.write_text("\n".join(json.dumps(line) for line in lines))
+    for parsed in (False, True):
+        manifest = build_corpus(spec(bos_token=None, special_tokens_in_text=parsed))
+        token_ids = open_sequences(open_store(spec().root), manifest.corpus_id).token_ids(0, 20)
+        assert (manifest.special_token_ids[0] in token_ids) == parsed
+
+
+TEMPLATE = "{% for m in messages %}<s> {{ m.role }} {{ m.content }} {% endfor %}"
+
+
+@pytest.fixture
+def chat_spec(spec, word_tokenizer, tmp_path):
+    (word_tokenizer / "chat_template.jinja").write_text(TEMPLATE)
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": " ".join(f"w{(i + j) % 100}" for j in range(4 + i % 5))},
+                {"role": "assistant", "content": f"w{i % 50} w{i % 7} w{i % 11}"},
+            ]
+        }
+        for i in range(150)
+    ]
+    (tmp_path / "chats.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    source = {"kind": "jsonl", "path": f"{tmp_path}/chats.jsonl", "messages_field": "messages"}
+    return lambda *more, **fields: spec(sources=[source, *more], bos_token=None, **fields)
+
+
+def _roles(sequences, manifest):
+    """Tokens of each role, over the corpus."""
+    token_ids = sequences.token_ids(0, manifest.num_sequences)
+    found = {}
+    for index, runs in enumerate(sequences.table(0, manifest.num_sequences)["roles"].to_pylist()):
+        for run in runs:
+            part = token_ids[index, run["start"] : run["start"] + run["length"]]
+            assert len(part) == run["length"] > 0
+            found.setdefault(run["role"], []).extend(part.tolist())
+    return found
+
+
+def test_a_chat_corpus_says_whose_each_token_is(chat_spec):
+    manifest = build_corpus(chat_spec())
+    sequences = open_sequences(open_store(chat_spec().root), manifest.corpus_id)
+    assert manifest.roles == ["assistant", "template", "user"]
+    assert manifest.chat_template_sha256 == sha256_hex(TEMPLATE.encode())
+    roles = _roles(sequences, manifest)
+    assert sum(len(tokens) for tokens in roles.values()) == manifest.num_tokens
+    # <s> and the name of the role, which is no word of the tokenizer, are the template's; words are never.
+    assert set(roles["template"]) == {0, *manifest.special_token_ids}
+    assert not {0, *manifest.special_token_ids} & {*roles["user"], *roles["assistant"]}
+
+
+def test_rows_of_a_role_can_be_selected(chat_spec):
+    manifest = build_corpus(chat_spec())
+    sequences = open_sequences(open_store(chat_spec().root), manifest.corpus_id)
+    selector = RowSelector(RowSelection(roles=("assistant",)), manifest)
+    selector.check(sequences, manifest.splits)
+    mask = selector.mask(sequences, 0, manifest.num_sequences)
+    kept = sequences.rows(0, manifest.num_sequences, mask)["token_id"].to_pylist()
+    assert kept == _roles(sequences, manifest)["assistant"]
+
+
+def test_text_beside_chats_has_no_role(chat_spec, documents):
+    text = {"kind": "jsonl", "path": str(documents), "id_field": "id"}
+    manifest = build_corpus(chat_spec(text))
+    sequences = open_sequences(open_store(chat_spec().root), manifest.corpus_id)
+    with_role = sum(len(tokens) for tokens in _roles(sequences, manifest).values())
+    rows = sequences.rows(0, manifest.num_sequences)["doc_id"].to_pylist()
+    assert 0 < with_role == sum(doc_id.startswith("chats.jsonl:") for doc_id in rows) < len(rows)
+
+
+def test_another_template_or_variable_has_another_id(chat_spec, tmp_path):
+    (tmp_path / "other.jinja").write_text("{{ name | default('w1') }} " + TEMPLATE)
+    (tmp_path / "copy.jinja").write_text(TEMPLATE)
+    ids = [
+        build_corpus(chat_spec(chat=chat)).corpus_id
+        for chat in (
+            {},
+            {"template_file": f"{tmp_path}/copy.jinja"},
+            {"template_file": f"{tmp_path}/other.jinja"},
+            {"template_file": f"{tmp_path}/other.jinja", "variables": {"name": "w2"}},
+        )
+    ]
+    assert ids[0] == ids[1]
+    assert len(set(ids)) == 3
+
+
+def test_chat_without_conversations_is_refused(spec):
+    with pytest.raises(SpecError, match="messages_field"):
+        spec(chat={"variables": {"name": "x"}})
+
+
+def test_a_source_of_both_text_and_conversations_is_refused(spec):
+    source = {"kind": "jsonl", "path": "x", "text_field": "body", "messages_field": "messages"}
+    with pytest.raises(SpecError, match="name one"):
+        spec(sources=[source])
 
 
 @pytest.mark.parametrize(
