@@ -80,7 +80,7 @@ class ShardSink:
 
     def open(self, plan: ShardPlan, addresses: pa.Table) -> None:
         """Rows of the plan's sequences are taken from now on."""
-        self._put(lambda: self._open(plan, addresses), 0)
+        self._put(lambda: self._open(plan, addresses), addresses.nbytes)
 
     def put(self, step: StepRows) -> None:
         """Hand a step's rows on; waits while the ring is full.
