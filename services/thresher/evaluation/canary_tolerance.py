@@ -3,10 +3,10 @@
 A value that is rounded to a type of p significant bits is off by up to u = 2^-p of itself. A decoder layer rounds the
 residual stream about six times, each time by a random amount of which the root mean square is some 0.4 u: layer l of a
 healthy engine is thus off by about u sqrt(l + 1). Four times that is allowed to the median row and sixteen times to
-every row. Some rows of real models magnify rounding a hundredfold (attention sinks as they form), and the same ones in
-every engine: what rounding costs a row in transformers' own forward pass in the engine's type is allowed to it six times
-more, and to the median twice. What the encoding may cost comes on top: half a unit of the last bit of bfloat16 or
-float16, and what was measured when the rows were stored, which for int8 is all that is known.
+every row. Some rows of real models magnify rounding tenfold and more, and the same ones in every engine: what rounding
+costs a row in transformers' own forward pass in the engine's type is allowed to it six times more, and to the median
+twice. What the encoding may cost comes on top: half a unit of the last bit of bfloat16 or float16, and what was
+measured when the rows were stored, which for int8 is all that is known.
 """
 
 from collections.abc import Mapping
