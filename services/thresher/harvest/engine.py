@@ -14,7 +14,9 @@ from thresher.harvest.commit import commit_shard
 from thresher.harvest.plan import ShardPart, ShardPlan
 from thresher.harvest.selected_rows import request_id, sequence_of
 from thresher.harvest.spec import HarvestSpec
+from thresher.harvest.tap_choice import reads_auxiliary_outputs
 from thresher.harvest.tap_worker import SPEC_KEY
+from thresher.runtime.model_identity import identify_model
 from thresher.storage import open_store
 
 CPU_WORKER = "thresher.harvest.cpu_worker.HarvestCPUWorker"
@@ -147,20 +149,21 @@ def _engine_args(spec: HarvestSpec, sequence_length: int) -> Any:
     from vllm import EngineArgs
     from vllm.platforms import current_platform
 
-    engine = spec.engine
+    engine, is_cpu = spec.engine, current_platform.is_cpu()
     return EngineArgs(
         model=spec.model,
         dtype=spec.dtype,
         skip_tokenizer_init=True,
-        enforce_eager=_needs_eager(spec, is_cpu=current_platform.is_cpu()),
+        enforce_eager=_needs_eager(spec, is_cpu=is_cpu),
         enable_prefix_caching=False,
         max_model_len=sequence_length + 1,
         max_num_batched_tokens=max(engine.max_batch_tokens, engine.max_batch_sequences),
         max_num_seqs=engine.max_batch_sequences,
         enable_chunked_prefill=True,
+        kv_cache_memory_bytes=int(engine.kv_cache_gib * (1 << 30)) if is_cpu else None,
         tensor_parallel_size=engine.tensor_parallel,
         pipeline_parallel_size=engine.pipeline_parallel,
-        worker_cls=CPU_WORKER if current_platform.is_cpu() else GPU_WORKER,
+        worker_cls=CPU_WORKER if is_cpu else GPU_WORKER,
         additional_config={SPEC_KEY: spec.model_dump_json()},
         disable_log_stats=True,
         seed=0,
@@ -169,13 +172,13 @@ def _engine_args(spec: HarvestSpec, sequence_length: int) -> Any:
 
 def _needs_eager(spec: HarvestSpec, *, is_cpu: bool) -> bool:
     """Hooks do not fire inside CUDA graphs; on CPU, which has none, compiling takes minutes."""
-    return spec.engine.taps != "aux" or is_cpu
+    architecture = identify_model(spec.model).architecture
+    return is_cpu or not reads_auxiliary_outputs(spec, architecture, is_cpu=is_cpu)
 
 
 def _prepare_environment(spec: HarvestSpec) -> None:
     """vLLM reads these when it is imported or started, and takes them from nowhere else."""
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(max(1, round(spec.engine.kv_cache_gib))))
     num_ranks = spec.engine.tensor_parallel * spec.engine.pipeline_parallel
     if num_ranks > 1:
         # Without it vLLM on CPU wants a NUMA node a rank; on GPU it is not read.

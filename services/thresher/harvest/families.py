@@ -157,3 +157,17 @@ FAMILIES: Mapping[str, Family] = {
     "GPT2LMHeadModel": GPT2,
 }
 """Family by the architecture that config.json names."""
+
+EAGLE3_ARCHITECTURES = frozenset(
+    {
+        "LlamaForCausalLM",
+        "MistralForCausalLM",
+        "Ministral3ForCausalLM",
+        "Phi3ForCausalLM",
+        "Ernie4_5ForCausalLM",
+        "Qwen2ForCausalLM",
+        "Qwen3ForCausalLM",
+        "Qwen3MoeForCausalLM",
+    }
+)
+"""Those whose class in vLLM gives the residual stream after chosen layers as auxiliary outputs (SupportsEagle3)."""

@@ -15,6 +15,7 @@ from thresher.contracts.sites import Site
 from thresher.harvest.plan import harvested_splits
 from thresher.harvest.site_map import check_kind, check_tensor_parallel, family_of, site_width
 from thresher.harvest.spec import HarvestSpec
+from thresher.harvest.tap_choice import reads_auxiliary_outputs
 from thresher.runtime.model_identity import identify_model
 from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import read_record
@@ -80,6 +81,7 @@ def resolve_inputs(spec: HarvestSpec) -> HarvestInputs:
 
 def _check_sites(spec: HarvestSpec, model: ModelIdentity) -> None:
     check_tensor_parallel(spec.sites, spec.engine.tensor_parallel)
+    reads_auxiliary_outputs(spec, model.architecture, is_cpu=True)
     family = family_of(model.architecture, spec.family, Path(spec.model))
     for text in spec.sites:
         site = Site.parse(text)

@@ -18,11 +18,11 @@ from thresher.harvest.selected_rows import SelectedRows
 from thresher.harvest.shard_sink import ShardSink, StepRows
 from thresher.harvest.site_map import family_of
 from thresher.harvest.spec import HarvestSpec
+from thresher.harvest.tap_choice import reads_auxiliary_outputs
 from thresher.harvest.taps import (
     AuxiliaryTaps,
     HookTaps,
     Taps,
-    choose_taps,
     leave_out_logits,
     sites_of_stage,
     stop_after,
@@ -56,18 +56,15 @@ class TapWorker(WorkerBase):
         self._thresher_spec = HarvestSpec.model_validate_json(self.vllm_config.additional_config[SPEC_KEY])
         spec, runner, model = self._thresher_spec, self.model_runner, self.model_runner.get_model()
         parallel = self.vllm_config.parallel_config
-        family = family_of(runner.model_config.hf_config.architectures[0], spec.family)
+        architecture = runner.model_config.hf_config.architectures[0]
+        family = family_of(architecture, spec.family)
         wanted = [Site.parse(site) for site in spec.sites]
         sites = sites_of_stage(model, family, wanted)
-        kind = choose_taps(
-            spec.engine.taps,
-            model,
-            wanted,
-            is_cuda=self.device.type == "cuda",
-            num_stages=parallel.pipeline_parallel_size,
-        )
+        is_cpu = self.device.type == "cpu"
         self._thresher_taps = (
-            AuxiliaryTaps(runner, model, sites) if kind == "aux" else HookTaps(model, family, sites)
+            AuxiliaryTaps(runner, model, sites)
+            if reads_auxiliary_outputs(spec, architecture, is_cpu=is_cpu)
+            else HookTaps(model, family, sites)
         )
         self._thresher_sites = [str(site) for site in sites]
         self._thresher_has_first_site = bool(sites) and min(w.layer for w in wanted) == min(

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from thresher.contracts.errors import SpecError
 from thresher.contracts.sites import Site
 from thresher.harvest.site_map import Family, Tap
 
@@ -78,25 +77,6 @@ class AuxiliaryTaps:
         assert len(states) == len(self._sites), "the model gave another number of auxiliary states"
         # Views of buffers that CUDA graphs write to again.
         return {str(site): x_ND.clone() for site, x_ND in zip(self._sites, states, strict=True)}
-
-
-def choose_taps(kind: str, model: Any, sites: Sequence[Site], *, is_cuda: bool, num_stages: int) -> str:
-    """Whether to read by "hooks" or "aux", from what the spec asks for.
-
-    Raises:
-        SpecError: aux was asked for and the model or a site does not allow it.
-    """
-    can_give = getattr(model, "supports_eagle3", False) or hasattr(model, "set_aux_hidden_state_layers")
-    fits = can_give and num_stages == 1 and all(site.kind == "resid_post" for site in sites)
-    if kind == "aux" and not fits:
-        raise SpecError(
-            "engine.taps",
-            kind,
-            allowed=["hooks", "auto"],
-            mend=f"{type(model).__name__} with these sites has no auxiliary outputs for them: they exist for "
-            "resid_post of EAGLE-3 models in one pipeline stage.",
-        )
-    return "aux" if kind == "aux" or (kind == "auto" and fits and is_cuda) else "hooks"
 
 
 def stop_after(model: nn.Module, family: Family, sites: Sequence[Site]) -> None:

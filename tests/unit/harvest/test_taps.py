@@ -2,17 +2,14 @@
 
 from types import SimpleNamespace
 
-import pytest
 import torch
 from torch import nn
 
-from thresher.contracts.errors import SpecError
 from thresher.contracts.sites import Site
 from thresher.harvest.families import FAMILIES
 from thresher.harvest.taps import (
     AuxiliaryTaps,
     HookTaps,
-    choose_taps,
     leave_out_logits,
     sites_of_stage,
     stop_after,
@@ -101,8 +98,6 @@ def test_a_pipeline_stage_has_the_sites_of_its_layers():
 
 
 class Eagle3Model:
-    supports_eagle3 = True
-
     def set_aux_hidden_state_layers(self, layers):
         self.aux_layers = layers
 
@@ -118,28 +113,6 @@ def test_auxiliary_states_go_to_their_sites_and_are_copies():
     rows = taps.take(runner)
     states[0].zero_()
     assert {site: float(x[0, 0]) for site, x in rows.items()} == {"resid_post.3": 4.0, "resid_post.7": 8.0}
-
-
-@pytest.mark.parametrize(
-    ("kind", "is_cuda", "sites", "stages", "expected"),
-    [
-        ("auto", True, ["resid_post.1"], 1, "aux"),
-        ("auto", False, ["resid_post.1"], 1, "hooks"),
-        ("auto", True, ["resid_post.1", "mlp_out.1"], 1, "hooks"),
-        ("auto", True, ["resid_post.1"], 2, "hooks"),
-        ("hooks", True, ["resid_post.1"], 1, "hooks"),
-        ("aux", False, ["resid_post.1"], 1, "aux"),
-    ],
-)
-def test_auxiliary_outputs_are_taken_where_they_serve(kind, is_cuda, sites, stages, expected):
-    chosen = choose_taps(kind, Eagle3Model(), _sites(*sites), is_cuda=is_cuda, num_stages=stages)
-    assert chosen == expected
-
-
-@pytest.mark.parametrize(("model", "site"), [(Model(), "resid_post.1"), (Eagle3Model(), "attn_out.1")])
-def test_auxiliary_outputs_that_are_not_there_are_refused(model, site):
-    with pytest.raises(SpecError, match="EAGLE-3"):
-        choose_taps("aux", model, _sites(site), is_cuda=True, num_stages=1)
 
 
 def test_no_logits_are_computed():
