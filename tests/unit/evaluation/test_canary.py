@@ -13,6 +13,7 @@ from fixtures.harvests import write_harvest
 from fixtures.model_harvests import (
     LAYERS,
     VOCABULARY,
+    as_codes,
     save_tiny_model,
     with_rows_reordered,
     with_rows_table,
@@ -25,6 +26,8 @@ from thresher.contracts.manifests import HarvestManifest
 from thresher.evaluation.canary import check_canary
 from thresher.evaluation.canary_errors import code_errors
 from thresher.evaluation.canary_sample import draw_sequences
+from thresher.evaluation.harvest_report import report_harvest
+from thresher.evaluation.report_text import report_lines
 from thresher.latents.encoder import SparseEncoder
 from thresher.release.verify import verify
 from thresher.storage import ObjectStore, open_store
@@ -186,3 +189,19 @@ def test_codes_of_the_same_rows_differ_by_no_more_than_the_rows(encoder: SparseE
     assert errors_N.max() <= 0.01 * 1.001
     assert np.median(errors_N) > 0.002, "and is seen for what it is"
     assert np.median(code_errors(exact, x_ND[::-1].copy(), encoder)) > 0.3
+
+
+def test_codes_of_a_sparse_harvest_are_compared_and_swapped_ones_named(
+    store: ObjectStore, model: Path, encoder: SparseEncoder
+) -> None:
+    dense = write_model_harvest(store, model, TOKEN_IDS_SL)
+    sparse = as_codes(store, dense, "resid_pre.1", encoder)
+    [good] = check_canary(store, "harvest", str(model))
+    assert good.agrees, list(good.lines())
+    assert good.median > 0, "codes were made of rows rounded to float16"
+    swapped(store, sparse, one=L + 3, other=2 * L + 5)
+    [bad] = check_canary(store, "harvest", str(model), num_sequences=S)
+    assert {(fault.sequence, fault.position) for fault in bad.faults} == {(5, 3), (6, 5)}
+    lines = "\n".join(report_lines(report_harvest(store, "harvest")))
+    assert "sparse by codes@1" in lines
+    assert "codes are stored as computed" in lines
