@@ -1,6 +1,6 @@
 """Activations by transformers' own forward pass: what a harvest must agree with.
 
-The places are read off transformers' module trees, and share nothing with the table of vLLM's in site_map.py: an error
+The places are read off transformers' module trees, and share nothing with the table of vLLM's in families.py: an error
 in one of them shows as a disagreement.
 
 Shapes: S sequences, B sequences of a batch, L tokens a sequence, D width of a site.
