@@ -22,7 +22,8 @@ from typing import Any
 import ray
 
 import thresher
-from fixtures.simulated_engine import SimulatedEngine, Simulation, simulated_corpus, simulated_model
+from fixtures.simulated_engine import SimulatedEngine, simulated_corpus, simulated_model
+from fixtures.simulation import Simulation
 from thresher.contracts import paths
 from thresher.harvest.actor import CallResult
 from thresher.harvest.coordinator import harvest

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fixtures.simulated_cluster import ACTOR_MARK, SimulatedCluster
-from fixtures.simulated_engine import Simulation, simulated_corpus, simulated_model
+from fixtures.simulated_engine import simulated_corpus, simulated_model
+from fixtures.simulation import Simulation
 from thresher.contracts import paths
 from thresher.contracts.manifests import HarvestManifest
 from thresher.harvest.inputs import resolve_inputs
@@ -59,7 +60,7 @@ def wait_for_commits(spec: HarvestSpec, count: int) -> None:
     deadline_s = time.monotonic() + LONGEST_S
     while len(list(store.list(prefix))) < count:
         assert time.monotonic() < deadline_s
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def assert_whole(spec: HarvestSpec) -> None:
@@ -86,7 +87,7 @@ def test_an_actor_told_to_go_finishes_what_it_has_and_another_takes_over(
     assert sum(actor.num_shards for actor in record.actors) == NUM_SHARDS, "nothing is doubled"
 
 
-def test_a_shard_that_kills_its_process_is_set_aside_and_takes_no_neighbour_with_it(
+def test_a_shard_that_kills_its_engine_is_set_aside_and_takes_no_neighbour_with_it(
     simulated_cluster: SimulatedCluster, spec: HarvestSpec, tmp_path: Path
 ) -> None:
     deadly = Simulation(width=WIDTH, deadly=frozenset({21}))

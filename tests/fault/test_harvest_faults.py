@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from fixtures.faulty_proxy import FaultyProxy, faulty_proxy
-from fixtures.simulated_cluster import ACTOR_MARK, ENGINE_MARK, SeaweedFSToKill, SimulatedCluster
-from fixtures.simulated_engine import Simulation, simulated_corpus, simulated_model, thread_start_actor
+from fixtures.simulated_cluster import ACTOR_MARK, SeaweedFSToKill, SimulatedCluster
+from fixtures.simulated_engine import simulated_corpus, simulated_model, thread_start_actor
+from fixtures.simulation import Simulation
 from thresher.contracts import paths
 from thresher.contracts.manifests import HarvestManifest
 from thresher.harvest.coordinator import harvest
@@ -34,7 +35,7 @@ pytestmark = [pytest.mark.real, pytest.mark.fault]
 NUM_SEEDS = int(os.environ.get("THRESHER_FAULT_SEEDS", "12"))
 KINDS = ("driver", "actor", "engine", "store", "500", "503", "slow", "truncated")
 LENGTH, WIDTH, PER_SHARD, NUM_SHARDS = 16, 32, 4, 16
-SIMULATION = Simulation(width=WIDTH, sequences_per_step=1, step_s=0.04, has_process=True)
+SIMULATION = Simulation(width=WIDTH, sequences_per_step=1, step_s=0.04)
 LONGEST_S = 90
 MAX_RUNS = 3
 outcomes: Counter[str] = Counter()
@@ -139,7 +140,7 @@ class Scene:
         while self.num_commits() < count:
             assert driver.is_alive(), f"it ended too soon:\n{self.log.read_text()[-3000:]}"
             assert time.monotonic() < deadline_s, self.log.read_text()[-3000:]
-            time.sleep(0.02)
+            time.sleep(0.1)
 
     def is_whole(self) -> bool:
         return self.store.head(paths.manifest(paths.harvest(self.harvest_id))) is not None
@@ -172,8 +173,7 @@ def scene(
     )
 
 
-def kill_one(cluster: SimulatedCluster, mark: bytes, chance: random.Random) -> bool:
-    victims = cluster.processes(mark)
+def kill_one(victims: list[int], chance: random.Random) -> bool:
     if not victims:
         return False
     os.kill(chance.choice(victims), signal.SIGKILL)
@@ -193,8 +193,10 @@ def hit(
         driver.kill()
         driver.join()
         return not scene.is_whole()
-    if kind in ("actor", "engine"):
-        return kill_one(scene.cluster, ACTOR_MARK if kind == "actor" else ENGINE_MARK, chance)
+    if kind == "actor":
+        return kill_one(scene.cluster.processes(ACTOR_MARK), chance)
+    if kind == "engine":
+        return kill_one(scene.cluster.engines(), chance)
     if kind == "store":
         store.kill()
         time.sleep(chance.uniform(0, 1))

@@ -102,12 +102,13 @@ def _descends(pid: int, ancestor: int) -> bool:
 
 
 def _content(store: ObjectStore, harvest_id: str) -> dict[str, bytes]:
-    """Every object of the harvest, but for the spec, which holds the root's url."""
+    """Every object of the harvest, but for the spec, which holds the root's url, and the figures of its runs."""
     artifact = paths.harvest(harvest_id)
+    skipped = (paths.spec(artifact), paths.harvest_runs(artifact))
     return {
         info.key: store.get(info.key)
         for info in store.list(f"{artifact}/")
-        if info.key != paths.spec(artifact)
+        if not info.key.startswith(skipped)
     }
 
 

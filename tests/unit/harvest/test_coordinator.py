@@ -10,12 +10,12 @@ import pytest
 
 from fixtures.simulated_engine import (
     SimulatedEngine,
-    Simulation,
     ThreadActor,
     simulated_corpus,
     simulated_model,
     thread_start_actor,
 )
+from fixtures.simulation import Simulation
 from thresher.contracts import paths
 from thresher.contracts.errors import IntegrityError, StoreError
 from thresher.contracts.manifests import HarvestManifest, ShardCommit
