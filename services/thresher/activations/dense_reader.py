@@ -13,11 +13,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from thresher.activations.row_decoding import FloatArray, RawRows, RowDecoding, raw_rows
+from thresher.activations.row_decoding import RawRows, RowDecoding, raw_rows
 from thresher.activations.shard_cache import local_shard, verify_local_shard
 from thresher.contracts.errors import IntegrityError, SpecError
 from thresher.contracts.manifests import HarvestManifest, ShardCommit, SiteFile
-from thresher.contracts.schemas import dense_rows
+from thresher.contracts.schemas import dense_rows, num_int8_blocks
 from thresher.storage import ObjectStore
 
 IndexArray = npt.NDArray[np.int64]
@@ -112,14 +112,14 @@ class _Batch:
     """A record batch as views of its buffers."""
 
     raw_ND: RawRows
-    scale_N: FloatArray | None
+    scale_NG: RawRows | None
     decoding: RowDecoding
 
     @classmethod
     def of(cls, batch: pa.RecordBatch, width: int, decoding: RowDecoding) -> Self:
         has_scale = "scale" in batch.schema.names
-        scale_N = batch.column("scale").to_numpy(zero_copy_only=True) if has_scale else None
-        return cls(raw_rows(batch.column("x"), width), scale_N, decoding)
+        scale_NG = raw_rows(batch.column("scale"), num_int8_blocks(width)) if has_scale else None
+        return cls(raw_rows(batch.column("x"), width), scale_NG, decoding)
 
     def __len__(self) -> int:
         return len(self.raw_ND)
@@ -127,7 +127,7 @@ class _Batch:
     def take(self, rows_N: IndexArray) -> RawRows:
         """Rows of the batch: int8 ones decoded, the others left for torch to convert."""
         raw_ND = self.raw_ND[rows_N]
-        return raw_ND if self.scale_N is None else self.decoding.decode(raw_ND, self.scale_N[rows_N])
+        return raw_ND if self.scale_NG is None else self.decoding.decode(raw_ND, self.scale_NG[rows_N])
 
 
 def verify_site(store: ObjectStore, manifest: HarvestManifest, site: str) -> None:

@@ -1,6 +1,6 @@
 """From stored values back to rows. Needs no torch.
 
-Shape suffixes: N rows, D width of the site.
+Shape suffixes: N rows, D width of the site, G blocks of columns.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from thresher.contracts.schemas import CENTRE_METADATA, ENCODING_METADATA, SPREAD_METADATA
+from thresher.contracts.schemas import CENTRE_METADATA, ENCODING_METADATA, INT8_BLOCK_COLUMNS, SPREAD_METADATA
 
 FloatArray = npt.NDArray[np.float32]
 RawRows = npt.NDArray[Any]  # float16, int8, or uint16 that holds bfloat16's bits
@@ -33,14 +33,15 @@ class RowDecoding:
         )
         return cls(metadata[ENCODING_METADATA].decode(), spread, centre)
 
-    def decode(self, raw_ND: RawRows, scale_N: FloatArray | None) -> FloatArray:
-        """x_ND, float32; `scale_N` is of int8 rows alone."""
+    def decode(self, raw_ND: RawRows, scale_NG: RawRows | None) -> FloatArray:
+        """x_ND, float32; `scale_NG` is of int8 rows alone."""
         if self.encoding == "bfloat16":
             return (raw_ND.astype(np.uint32) << 16).view(np.float32)
         x_ND: FloatArray = raw_ND.astype(np.float32)
         if self.encoding == "int8":
-            assert scale_N is not None, "int8 rows have a scale each"
-            x_ND *= scale_N[:, None]
+            assert scale_NG is not None, "int8 rows have scales"
+            scales_ND = np.repeat(scale_NG.astype(np.float32), INT8_BLOCK_COLUMNS, axis=1)
+            x_ND *= scales_ND[:, : x_ND.shape[1]]
             if self.spread_D is not None and self.centre_D is not None:
                 x_ND *= self.spread_D
                 x_ND += self.centre_D

@@ -1,6 +1,6 @@
 """Rows as they are stored: encoded where they lie (on the model's device), measured, made into Arrow.
 
-Shape suffixes: N rows, D width of the site.
+Shape suffixes: N rows, D width of the site, G blocks of columns, C columns of a block.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
+from torch.nn import functional
 
 from thresher.contracts import schemas
 from thresher.contracts.errors import ThresherError
@@ -18,6 +19,7 @@ from thresher.contracts.manifests import EncodingName
 
 FLOAT_DTYPES: Mapping[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 INT8_MAX = 127
+FLOAT16_MAX = torch.finfo(torch.float16).max
 MIN_SPREAD = 1e-12
 
 
@@ -93,7 +95,7 @@ class DenseRows:
     """Encoded rows of fixed width."""
 
     columns: Mapping[str, torch.Tensor]
-    """By name of the Arrow column: x [N, D], and for int8 scale [N]."""
+    """By name of the Arrow column: x [N, D], and for int8 scale [N, G]."""
     norms_N: torch.Tensor
     errors_N: torch.Tensor
 
@@ -132,10 +134,11 @@ class DenseEncoding:
     """How the dense rows of one site are stored.
 
     Args:
-        encoding: bfloat16, float16, or int8 with a float32 scale a row (the row's largest value over 127).
+        encoding: bfloat16, float16, or int8 with a float16 scale for each block of 32 columns (the block's largest
+            value over 127): half a bit a value, by which an outlier column coarsens its own block alone.
         width: D.
-        centre: for int8, store rows less a mean and in units of a spread a column; outlier columns, which rows of
-            a residual stream share, then no longer set the scale of all others.
+        centre: for int8, store rows less a mean and in units of a spread a column, so that the outlier columns that
+            all rows of a residual stream share cost nothing.
     """
 
     def __init__(self, encoding: EncodingName, width: int, centre: Centre | None = None) -> None:
@@ -179,13 +182,19 @@ class DenseEncoding:
 
     def _int8(self, x_ND: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         centred_ND = x_ND if self._centre is None else (x_ND - self._centre.mean_D) / self._centre.spread_D
-        scale_N = centred_ND.abs().amax(1) / INT8_MAX
-        steps_ND = (centred_ND / scale_N.clamp(min=torch.finfo(torch.float32).tiny)[:, None]).round_()
-        stored_ND = steps_ND.clamp_(-INT8_MAX, INT8_MAX)
-        decoded_ND = stored_ND * scale_N[:, None]
+        num_blocks = schemas.num_int8_blocks(self._width)
+        padding = num_blocks * schemas.INT8_BLOCK_COLUMNS - self._width
+        blocks_NGC = functional.pad(centred_ND, (0, padding)).reshape(
+            -1, num_blocks, schemas.INT8_BLOCK_COLUMNS
+        )
+        scale_NG = (blocks_NGC.abs().amax(2) / INT8_MAX).clamp(max=FLOAT16_MAX).half()
+        divisor_NG = scale_NG.float().clamp(min=torch.finfo(torch.float16).tiny)
+        steps_NGC = (blocks_NGC / divisor_NG[:, :, None]).round_().clamp_(-INT8_MAX, INT8_MAX)
+        decoded_ND = (steps_NGC * scale_NG.float()[:, :, None]).flatten(1)[:, : self._width]
         if self._centre is not None:
             decoded_ND = decoded_ND * self._centre.spread_D + self._centre.mean_D
-        return {"x": stored_ND.to(torch.int8), "scale": scale_N}, decoded_ND
+        stored_ND = steps_NGC.to(torch.int8).flatten(1)[:, : self._width].contiguous()
+        return {"x": stored_ND, "scale": scale_NG}, decoded_ND
 
     def record_batch(self, parts: Sequence[DenseRows]) -> pa.RecordBatch:
         """One batch of the file, of rows in host memory."""
@@ -194,7 +203,8 @@ class DenseEncoding:
         values = pa.array(_raw(joined["x"]).reshape(-1))
         arrays = [pa.FixedSizeListArray.from_arrays(values, type=schema.field("x").type)]
         if "scale" in joined:
-            arrays.append(pa.array(joined["scale"].numpy()))
+            scales = pa.array(joined["scale"].numpy().reshape(-1))
+            arrays.append(pa.FixedSizeListArray.from_arrays(scales, type=schema.field("scale").type))
         return pa.record_batch(arrays, schema=schema)
 
 

@@ -55,16 +55,25 @@ ENCODING_METADATA, CENTRE_METADATA, SPREAD_METADATA = b"encoding", b"centre", b"
 """Keys of the metadata of a dense file's schema."""
 
 
+INT8_BLOCK_COLUMNS = 32
+
+
+def num_int8_blocks(width: int) -> int:
+    """Scales of an int8 row."""
+    return -(-width // INT8_BLOCK_COLUMNS)
+
+
 def dense_rows(encoding: str, width: int) -> pa.Schema:
     """Fixed-width rows. bfloat16 has no Arrow type: its bits are stored as uint16.
 
-    int8 rows have a scale each: x = scale * stored, and where the file's metadata holds `spread` and `centre`
-    (float32, little-endian, a value a column), x = scale * stored * spread + centre.
+    int8 rows have a scale for each block of 32 columns (the last may be shorter): x = scale * stored, and where the
+    file's metadata holds `spread` and `centre` (float32, little-endian, a value a column),
+    x = scale * stored * spread + centre.
     """
     value = {"bfloat16": pa.uint16(), "float16": pa.float16(), "int8": pa.int8()}[encoding]
     fields = [pa.field("x", pa.list_(value, width), nullable=False)]
     if encoding == "int8":
-        fields.append(pa.field("scale", pa.float32(), nullable=False))
+        fields.append(pa.field("scale", pa.list_(pa.float16(), num_int8_blocks(width)), nullable=False))
     return pa.schema(fields, metadata={ENCODING_METADATA: encoding})
 
 

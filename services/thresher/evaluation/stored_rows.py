@@ -7,9 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from thresher.activations.row_decoding import RowDecoding
+from thresher.activations.row_decoding import RawRows, RowDecoding
 from thresher.contracts.errors import IntegrityError
 from thresher.contracts.manifests import SiteFile
+from thresher.contracts.schemas import num_int8_blocks
 from thresher.storage import ObjectStore
 from thresher.storage.read_file import open_input
 
@@ -69,6 +70,11 @@ def _pick(
 
 def dense_values(table: pa.Table, width: int) -> FloatArray:
     """x_ND of a table of dense rows, whatever their encoding."""
-    flat = pa.concat_arrays([chunk.flatten() for chunk in table.column("x").chunks])
-    scale_N = np.asarray(table.column("scale")) if "scale" in table.column_names else None
-    return RowDecoding.of(table.schema).decode(np.asarray(flat).reshape(-1, width), scale_N)
+    scale_NG = _matrix(table, "scale", num_int8_blocks(width)) if "scale" in table.column_names else None
+    return RowDecoding.of(table.schema).decode(_matrix(table, "x", width), scale_NG)
+
+
+def _matrix(table: pa.Table, column: str, width: int) -> RawRows:
+    flat = pa.concat_arrays([chunk.flatten() for chunk in table.column(column).chunks])
+    matrix: RawRows = np.asarray(flat).reshape(-1, width)
+    return matrix

@@ -54,7 +54,7 @@ class HarvestEngine:
         self._prompt = TokensPrompt
         self._sampling = SamplingParams(max_tokens=1, temperature=0.0, detokenize=False)
         self.provenance = EngineProvenance.model_validate_json(self._call("thresher_install")[0])
-        if self._spec.centre:
+        if self._spec.encoding == "int8" and self._spec.centre and self._spec.dictionary is None:
             self._measure_centre()
 
     def _measure_centre(self) -> None:

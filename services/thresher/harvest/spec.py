@@ -73,8 +73,9 @@ class HarvestSpec(Spec):
     """Which rows of those sequences are stored. Sparse codes need all, since exemplars show whole contexts."""
     encoding: EncodingName = "bfloat16"
     """How dense rows are stored. Not used with a dictionary."""
-    centre: bool = False
-    """Store int8 rows less a mean row, measured on the first sequences and kept in each file."""
+    centre: bool = True
+    """Store int8 rows less a mean row and in units of a spread a column, both measured on the first sequences and kept
+    in each file. Of no effect on other encodings."""
     dictionary: str | None = None
     """name@version: encode in the worker with this dictionary and store sparse codes alone."""
     sequences_per_shard: Annotated[int, Field(ge=1)] = 64
@@ -112,6 +113,4 @@ class HarvestSpec(Spec):
                 mend="Sparse codes are stored of whole sequences: leave the selection out, and set min_position of "
                 "the features instead.",
             )
-        if self.centre and self.encoding != "int8":
-            raise SpecError("centre", True, allowed="encoding int8", mend="Leave centre out, or store int8.")
         return self
