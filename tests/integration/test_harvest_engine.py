@@ -1,4 +1,4 @@
-"""What an engine may be asked for besides plain dense rows, on real vLLM: ranks, auxiliary outputs, selections, int8."""
+"""What an engine may be asked for besides dense rows, on real vLLM: ranks, auxiliary outputs, selections, int8."""
 
 import numpy as np
 import pytest

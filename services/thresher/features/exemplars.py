@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from thresher.activations.codes_reader import CodesShard
+from thresher.activations.priority import priority
 from thresher.contracts.manifests import SplitName, SplitRange
 from thresher.features.best_windows import BestWindows, at_random, rank_in_group, strongest_first
-from thresher.activations.priority import priority
 from thresher.features.spec import FeaturesSpec
 from thresher.features.windows import WINDOW_PEAK, WindowGrid, WindowPeaks, find_peaks
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from thresher.activations.codes_encoding import CodesEncoding
 from thresher.activations.row_encoding import Centre, DenseEncoding, RowEncoding
 from thresher.activations.row_selection import RowSelector
 from thresher.activations.sequences import open_sequences
 from thresher.contracts.manifests import EngineProvenance
 from thresher.contracts.sites import Site
+from thresher.harvest.codes_encoding import CodesEncoding
 from thresher.harvest.plan import ShardPlan
 from thresher.harvest.runner_adapter import RequestRows, runner_version, step_rows
 from thresher.harvest.selected_rows import SelectedRows

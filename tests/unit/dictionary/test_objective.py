@@ -27,7 +27,7 @@ def weights() -> Weights:
 
 
 @pytest.fixture
-def x_BD() -> torch.Tensor:  # noqa: N802
+def x_BD() -> torch.Tensor:
     return torch.randn(B, D, generator=torch.Generator().manual_seed(1)) * 2
 
 
