@@ -34,7 +34,7 @@ class RowSelector:
                 "selection.min_position",
                 selection.min_position,
                 allowed=f"0 to {manifest.sequence_length - 1}",
-                mend=f"Sequences of corpus {manifest.corpus_id} have {manifest.sequence_length} positions: start earlier.",
+                mend=f"Sequences of {manifest.corpus_id} have {manifest.sequence_length} positions: start earlier.",
             )
         _check_roles(selection, manifest)
         self._selection, self._length = selection, manifest.sequence_length
