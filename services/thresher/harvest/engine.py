@@ -163,11 +163,22 @@ def _engine_args(spec: HarvestSpec, sequence_length: int) -> Any:
         kv_cache_memory_bytes=int(engine.kv_cache_gib * (1 << 30)) if is_cpu else None,
         tensor_parallel_size=engine.tensor_parallel,
         pipeline_parallel_size=engine.pipeline_parallel,
+        distributed_executor_backend=_executor(spec, is_cpu=is_cpu),
         worker_cls=CPU_WORKER if is_cpu else GPU_WORKER,
         additional_config={SPEC_KEY: spec.model_dump_json()},
         disable_log_stats=True,
         seed=0,
     )
+
+
+def _executor(spec: HarvestSpec, *, is_cpu: bool) -> str | None:
+    """Who starts the ranks: Ray, in the bundles that the actor's placement group holds for them.
+
+    vLLM's CPU build cannot, and starts processes on this machine.
+    """
+    if spec.engine.num_ranks == 1:
+        return None
+    return "mp" if is_cpu else "ray"
 
 
 def _needs_eager(spec: HarvestSpec, *, is_cpu: bool) -> bool:
@@ -179,7 +190,7 @@ def _needs_eager(spec: HarvestSpec, *, is_cpu: bool) -> bool:
 def _prepare_environment(spec: HarvestSpec) -> None:
     """vLLM reads these when it is imported or started, and takes them from nowhere else."""
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    num_ranks = spec.engine.tensor_parallel * spec.engine.pipeline_parallel
+    num_ranks = spec.engine.num_ranks
     if num_ranks > 1:
         # Without it vLLM on CPU wants a NUMA node a rank; on GPU it is not read.
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", _cores_by_rank(num_ranks))

@@ -22,11 +22,6 @@ class Placement:
             remove_placement_group(self.group)
 
 
-def num_ranks(spec: HarvestSpec) -> int:
-    """Devices of one engine."""
-    return spec.engine.tensor_parallel * spec.engine.pipeline_parallel
-
-
 def rank_resources(spec: HarvestSpec) -> dict[str, float]:
     """What Ray reserves for one rank."""
     resources = {"CPU": spec.actors.num_cpus}
@@ -40,9 +35,9 @@ def place_actor(spec: HarvestSpec) -> Placement:
     The actor itself asks for nothing in it: vLLM's Ray executor starts a worker in each bundle of the group that
     its process belongs to, and those take the devices.
     """
-    if num_ranks(spec) == 1:
+    if spec.engine.num_ranks == 1:
         return Placement({"num_cpus": spec.actors.num_cpus, "num_gpus": spec.actors.num_gpus})
-    bundles = [rank_resources(spec)] * num_ranks(spec)
+    bundles = [rank_resources(spec)] * spec.engine.num_ranks
     group = placement_group(bundles, strategy=packing(spec, ray.nodes()))
     strategy = PlacementGroupSchedulingStrategy(
         placement_group=group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
@@ -57,7 +52,7 @@ def packing(spec: HarvestSpec, nodes: list[dict[str, Any]]) -> str:
         spec: what is placed.
         nodes: as ray.nodes() gives them.
     """
-    needed = {name: amount * num_ranks(spec) for name, amount in rank_resources(spec).items()}
+    needed = {name: amount * spec.engine.num_ranks for name, amount in rank_resources(spec).items()}
     for node in nodes:
         if node["Alive"] and all(node["Resources"].get(name, 0) >= amount for name, amount in needed.items()):
             return "STRICT_PACK"

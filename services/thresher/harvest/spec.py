@@ -34,6 +34,11 @@ class EngineSpec(Spec):
     pipeline_parallel: Annotated[int, Field(ge=1)] = 1
     """Stages over which the layers are dealt; each writes its own sites."""
 
+    @property
+    def num_ranks(self) -> int:
+        """Processes of an engine, each with a device of its own."""
+        return self.tensor_parallel * self.pipeline_parallel
+
 
 class ActorsSpec(Spec):
     """The Ray actors that hold the engines."""
