@@ -35,7 +35,7 @@ def test_a_real_harvest_passes_and_swapped_rows_do_not(tiny_llama: Path, tmp_pat
     artifact = f"activations/{manifest.harvest_id}"
 
     def run(*arguments: str) -> tuple[int, str]:
-        done = CliRunner().invoke(app, [*arguments, artifact, "--root", root])
+        done = CliRunner().invoke(app, [*arguments, artifact, "--root", root], catch_exceptions=False)
         return done.exit_code, done.output
 
     code, output = run("verify", "--model", str(tiny_llama), "--sequences", "50")

@@ -19,7 +19,6 @@ from fixtures.model_harvests import (
     with_rows_table,
     write_model_harvest,
 )
-from thresher.activations.codes_encoding import CodesEncoding
 from thresher.cli import app
 from thresher.contracts.errors import IntegrityError, SpecError
 from thresher.contracts.manifests import HarvestManifest
@@ -28,6 +27,7 @@ from thresher.evaluation.canary_errors import code_errors
 from thresher.evaluation.canary_sample import draw_sequences
 from thresher.evaluation.harvest_report import report_harvest
 from thresher.evaluation.report_text import report_lines
+from thresher.harvest.codes_encoding import CodesEncoding
 from thresher.latents.encoder import SparseEncoder
 from thresher.release.verify import verify
 from thresher.storage import ObjectStore, open_store
