@@ -71,7 +71,7 @@ class Dealer:
         return draw == order and _id_hash(document.doc_id) == int(place["doc_id"])
 
     def deal(self) -> Deal:
-        """Drop documents whose content came before, and put the others in a random order.
+        """Keep one of the documents that say the same, and put all in a random order.
 
         The split hangs on the content alone: the same can never lie in two splits, whatever it is called.
 
@@ -79,8 +79,9 @@ class Dealer:
             SpecError: two documents that differ have one id.
         """
         places_A = np.frombuffer(self._places, PLACE)
-        # Stable, so that of equal documents the first to arrive stays first.
-        arrivals_A = np.lexsort((places_A["order_low"], places_A["order_high"]))
+        # Of equal documents one of the first source stays, whatever the order in which they arrive.
+        keys = ("doc_id", "source", "order_low", "order_high")
+        arrivals_A = np.lexsort([places_A[key] for key in keys])
         high_A, low_A = places_A["order_high"][arrivals_A], places_A["order_low"][arrivals_A]
         first_A = np.ones(len(arrivals_A), np.bool_)
         first_A[1:] = (high_A[1:] != high_A[:-1]) | (low_A[1:] != low_A[:-1])

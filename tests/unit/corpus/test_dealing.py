@@ -35,7 +35,7 @@ def test_splits_follow_the_shares_and_the_text_alone():
     assert (_deal(_documents(4000, "other")).places_D["split"] == splits).all()
 
 
-def test_the_same_text_enters_once_over_all_sources_and_the_first_to_arrive_stays():
+def test_the_same_text_enters_once_over_all_sources_from_the_first_of_them():
     copies = [Document("copy", "text 3", ""), Document("new", "else", "")]
     dealt = _dealt(_documents(10), copies)
     assert sorted(item.doc_id for item in dealt) == sorted([f"d{index}" for index in range(10)] + ["new"])
@@ -47,7 +47,7 @@ def test_another_seed_deals_another_order():
     assert {item.doc_id for item in first} == {item.doc_id for item in second}
 
 
-@given(st.lists(st.text(min_size=1), unique=True), st.randoms())
+@given(st.lists(st.text("ab", min_size=1, max_size=3)), st.randoms())
 def test_the_hash_of_the_deal_is_that_of_the_set_of_documents(texts, random):
     documents = [Document(f"d{index}", text, "") for index, text in enumerate(texts)]
     deal = _deal(documents)
