@@ -34,6 +34,19 @@ class EngineSpec(Spec):
     pipeline_parallel: Annotated[int, Field(ge=1)] = 1
     """Stages over which the layers are dealt; each writes its own sites."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_prefix_cache(cls, data: object) -> object:
+        for name in ("prefix_caching", "enable_prefix_caching"):
+            if isinstance(data, dict) and data.get(name):
+                raise SpecError(
+                    f"engine.{name}",
+                    data[name],
+                    allowed="none: it is always off",
+                    mend="Tokens that the cache holds never run, so their rows would be missing: remove the key.",
+                )
+        return data
+
     @property
     def num_ranks(self) -> int:
         """Processes of an engine, each with a device of its own."""
