@@ -90,6 +90,8 @@ def _spec_error(cls: type[BaseModel], error: ValidationError) -> SpecError:
     field = ".".join(str(part) for part in location) or cls.__name__
     if isinstance(first.get("ctx", {}).get("error"), SpecError):
         inner = first["ctx"]["error"]
+        if not location or inner.field.startswith(f"{location[0]}."):
+            field = inner.field  # a check of several fields at once knows which of them is at fault
         return SpecError(field, inner.value, allowed=inner.allowed, mend=inner.mend)
     if first["type"] == "missing":
         return SpecError(field, MISSING, mend=f"{cls.__name__} needs this key: add it to the spec.")
