@@ -5,8 +5,8 @@ residual stream about six times, each time by a random amount of which the root 
 healthy engine is thus off by about u sqrt(l + 1). Four times that is allowed to the median row and sixteen times to
 every row. Some rows of real models magnify rounding tenfold and more, and the same ones in every engine: what rounding
 costs a row in transformers' own forward pass in the engine's type is allowed to it six times more, and to the median
-twice. What the encoding may cost comes on top: half a unit of the last bit of bfloat16 or float16, and what was
-measured when the rows were stored, which for int8 is all that is known.
+twice. What the encoding may cost comes on top: half a unit of the last bit of bfloat16 or float16, or what it cost
+the worst row when the rows were stored, which for int8 is all that is known.
 """
 
 from collections.abc import Mapping
@@ -49,10 +49,10 @@ def tolerance(manifest: HarvestManifest, site: str, rounding_N: FloatArray) -> T
         rounding_N: relative error of each row in a reference forward pass in the engines' type; zero for float32.
     """
     expected = ROUNDING[compute_dtype(manifest)] * (Site.parse(site).layer + 1) ** 0.5
-    stored, last_bit = manifest.sites[site], ROUNDING.get(manifest.encoding, 0.0)
+    encoding = max(manifest.sites[site].max_row_error, ROUNDING.get(manifest.encoding, 0.0))
     median = max(MEDIAN_FACTOR * expected, MEDIAN_SENSITIVITY * float(np.median(rounding_N)))
-    rows_N = ROW_FACTOR * expected + ROW_SENSITIVITY * rounding_N + max(stored.max_row_error, last_bit)
+    rows_N = ROW_FACTOR * expected + ROW_SENSITIVITY * rounding_N + encoding
     return Tolerance(
-        median=min(LARGEST, median + max(stored.relative_error, last_bit)),
+        median=min(LARGEST, median + encoding),
         rows_N=np.minimum(LARGEST, rows_N),
     )
