@@ -1,6 +1,6 @@
 """Shards a second of the coordinator and the pool with 1, 16 and 64 actors, against linear.
 
-    PYTHONPATH=tests python tests/bench/bench_cluster.py [--actors 1 16 64] [--shards-each 8] [--step-s 2.0]
+    PYTHONPATH=tests python tests/bench/bench_cluster.py [--actors 1 16 64] [--shards-each 8] [--step-s 4.0]
 
 Ray, coordinator, pool, shard writer and store (a folder) are real. Engines sleep instead of computing, since this is
 to measure what one coordinator carries, on a machine that has not the cores for 64 models: shards are small and sleeps
@@ -137,7 +137,7 @@ def main() -> None:
     )
     parser.add_argument("--actors", type=int, nargs="+", default=[1, 16, 64], help="the first is the base")
     parser.add_argument("--shards-each", type=int, default=8)
-    parser.add_argument("--step-s", type=float, default=2.0, help="sleep a shard")
+    parser.add_argument("--step-s", type=float, default=4.0, help="sleep a shard")
     parser.add_argument("--engines-each", type=int, default=16, help="engines in one process of Ray")
     parser.add_argument("--out", type=Path, default=Path("bench-results"))
     options = parser.parse_args()
