@@ -23,13 +23,15 @@ from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import read_record, record_bytes
 
 MEASURED_STEPS = 3
+"""Of each shard; at least one is measured, and more until a second has passed."""
+MEASURED_S = 1.0
 MIN_SEQUENCES = 2
 CENTRE_SEQUENCES = 16
 """What an engine may read besides, to measure the centre of int8 rows."""
 
 
 class Calibration(BaseModel):
-    """What a few sequences took."""
+    """What a few sequences took, some of them repeatedly."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,7 +40,7 @@ class Calibration(BaseModel):
     start_s: float
     """Until the engine stood."""
     elapsed_s: float
-    """From the first token of the measured sequences to the last byte of their shard, on a local disk."""
+    """From the first token of the measured sequences to the last byte of their shards, on a local disk."""
     site_bytes: dict[str, int]
     address_bytes: int
     """Of the table of row addresses."""
@@ -102,18 +104,20 @@ def calibrate(spec: HarvestSpec, first: int, available: int, build_engine: Build
         stood_s = time.perf_counter()
         engine.harvest([plan(0, a_step)])
         warm_s = time.perf_counter()
-        [commit] = engine.harvest([plan(1, MEASURED_STEPS * a_step)])
-        return _calibration(commit, stood_s - start_s, time.perf_counter() - warm_s)
+        commits: list[ShardCommit] = []
+        while not commits or time.perf_counter() - warm_s < MEASURED_S:
+            commits += engine.harvest([plan(len(commits) + 1, MEASURED_STEPS * a_step)])
+        return _calibration(commits, stood_s - start_s, time.perf_counter() - warm_s)
 
 
-def _calibration(commit: ShardCommit, start_s: float, elapsed_s: float) -> Calibration:
+def _calibration(commits: list[ShardCommit], start_s: float, elapsed_s: float) -> Calibration:
     return Calibration(
-        num_sequences=commit.num_sequences,
-        num_rows=commit.num_rows,
+        num_sequences=sum(commit.num_sequences for commit in commits),
+        num_rows=sum(commit.num_rows for commit in commits),
         start_s=start_s,
         elapsed_s=elapsed_s,
-        site_bytes={site: file.size for site, file in commit.sites.items()},
-        address_bytes=commit.rows.size,
+        site_bytes={site: sum(commit.sites[site].size for commit in commits) for site in commits[0].sites},
+        address_bytes=sum(commit.rows.size for commit in commits),
     )
 
 
