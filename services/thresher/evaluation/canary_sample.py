@@ -6,6 +6,7 @@ Shape suffixes: S sequences of the sample, L tokens a sequence, N rows.
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 
 import numpy as np
 import numpy.typing as npt
@@ -31,12 +32,12 @@ class SampledRows:
 def draw_sequences(manifest: HarvestManifest, count: int, seed: int) -> IndexArray:
     """Sequences of the harvest in ascending order: as many shards as can be, then as many of each."""
     rng = np.random.default_rng(seed)
-    shards = [manifest.shards[index] for index in rng.permutation(len(manifest.shards))[:count]]
-    drawn: list[int] = []
-    for index, shard in enumerate(shards):
-        quota = count // len(shards) + (index < count % len(shards))
-        picked = rng.permutation(shard.num_sequences)[:quota]
-        drawn += (shard.first_sequence + picked).tolist()
+    shards = [manifest.shards[index] for index in rng.permutation(len(manifest.shards))]
+    queues = [
+        (shard.first_sequence + rng.permutation(shard.num_sequences)[:count]).tolist() for shard in shards
+    ]
+    rounds = (item for turn in zip_longest(*queues) for item in turn if item is not None)
+    drawn = islice(rounds, count)
     return np.array(sorted(drawn), dtype=np.int64)
 
 
