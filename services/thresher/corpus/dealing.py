@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from thresher.activations.split_shares import SplitShares
 from thresher.contracts.errors import SpecError
 from thresher.contracts.ids import sha256_hex
 from thresher.contracts.manifests import SPLITS
 from thresher.corpus.document import Document
-from thresher.corpus.spec import SplitShares
 
 PLACE = np.dtype(
     [

@@ -155,7 +155,6 @@ def test_values_beyond_float16_and_splits_without_rows(store: ObjectStore) -> No
         ({"sites": {"embedding": {"kind": "npy", "path": "x"}}}, ["sites", "word.number"]),
         ({"sites": {}}, ["sites"]),
         ({"splits": {"fit": 1.0, "explain": 0.5, "report": 0}}, ["splits", "sum to 1"]),
-        ({"centre": True}, ["centre", "int8"]),
     ],
 )
 def test_a_bad_spec(values: dict[str, object], words: list[str]) -> None:

@@ -2,11 +2,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thresher.activations.split_shares import SplitShares
 from thresher.contracts.errors import SpecError
 from thresher.contracts.manifests import SPLITS
 from thresher.corpus.dealing import Dealer
 from thresher.corpus.document import Document, Message
-from thresher.corpus.spec import SplitShares
 
 SHARES = SplitShares(fit=0.5, explain=0.3, report=0.2)
 

@@ -70,7 +70,10 @@ def test_other_weights_have_another_id(spec, word_model):
         ({"splits": ["report"]}, ["splits", "larger corpus"]),
         ({"splits": ["fitt"]}, ["splits", "fitt"]),
         ({"engine": {"enable_prefix_caching": True}}, ["prefix_caching", "never run", "always off"]),
-        ({"engine": {"tensor_parallel": 2}, "sites": ["mlp_neurons.1"]}, ["mlp_neurons.1", "tensor_parallel"]),
+        (
+            {"engine": {"tensor_parallel": 2}, "sites": ["mlp_neurons.1"]},
+            ["mlp_neurons.1", "tensor_parallel"],
+        ),
         ({"engine": {"taps": "aux"}, "sites": ["mlp_out.1"]}, ["engine.taps", "resid_post"]),
         (
             {"dictionary": "demo@1", "selection": {"min_position": 1}},

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from thresher.activations.importer.addresses import Addresses
 from thresher.activations.importer.items import IndexArray
-from thresher.activations.importer.spec import ImportShares
+from thresher.activations.split_shares import SplitShares
 from thresher.contracts.errors import SpecError
 from thresher.contracts.manifests import SPLITS, SplitRange
 
@@ -27,7 +27,7 @@ class Dealt:
     """Without empty ones."""
 
 
-def deal(addresses: Addresses, num_sequences: int, shares: ImportShares, seed: int) -> Dealt:
+def deal(addresses: Addresses, num_sequences: int, shares: SplitShares, seed: int) -> Dealt:
     """One pass over the ids; nine bytes a sequence are kept.
 
     A document's split hangs on the seed and its id alone, so that it never lies in two.
@@ -57,7 +57,7 @@ def deal(addresses: Addresses, num_sequences: int, shares: ImportShares, seed: i
     return Dealt(np.argsort(split_S, kind="stable"), ranges)
 
 
-def _splits(doc_ids: list[str], shares: ImportShares, seed: int) -> npt.NDArray[np.int64]:
+def _splits(doc_ids: list[str], shares: SplitShares, seed: int) -> npt.NDArray[np.int64]:
     """Index into SPLITS of each document."""
     prefix = b"%d:" % seed
     heads = b"".join(hashlib.sha256(prefix + doc_id.encode()).digest()[:8] for doc_id in doc_ids)

@@ -147,7 +147,9 @@ def _encodings(inputs: ImportInputs, first_K: IndexArray) -> dict[str, DenseEnco
     sample_K = first_K[: max(1, CENTRE_ROWS // inputs.sequence_length)]
     return {
         site: DenseEncoding(
-            inputs.spec.encoding, rows.width, Centre.of(rows.take(sample_K)) if inputs.spec.centre else None
+            inputs.spec.encoding,
+            rows.width,
+            Centre.of(rows.take(sample_K)) if inputs.spec.encoding == "int8" and inputs.spec.centre else None,
         )
         for site, rows in inputs.sites.items()
     }

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from thresher.activations.split_shares import SplitShares
 from thresher.config import Spec
-from thresher.contracts.errors import SpecError
 from thresher.contracts.manifests import EncodingName
 from thresher.contracts.sites import check_site_name
 
@@ -67,26 +67,6 @@ class AddressSpec(Spec):
         }
 
 
-class ImportShares(Spec):
-    """How documents are dealt out, as fractions that sum to 1."""
-
-    fit: Annotated[float, Field(ge=0, le=1)] = 0.9
-    """To fit dictionaries."""
-    explain: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """To find the exemplars that explanations are written from."""
-    report: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """To measure: held out from all else."""
-
-    @model_validator(mode="after")
-    def _sum_to_one(self) -> "ImportShares":
-        total = self.fit + self.explain + self.report
-        if abs(total - 1) > 1e-6:
-            raise SpecError(
-                "splits", round(total, 6), allowed="fractions that sum to 1", mend="Correct the fractions."
-            )
-        return self
-
-
 class ImportSpec(Spec):
     """Write activations made elsewhere as a harvest."""
 
@@ -98,14 +78,15 @@ class ImportSpec(Spec):
     """Document, token and context of the rows."""
     sequence_length: Annotated[int, Field(ge=1)] | None = None
     """Rows of a sequence, for arrays that hold sequences one after the other; null: as the arrays' shape says."""
-    splits: ImportShares = ImportShares()
+    splits: SplitShares = SplitShares(fit=0.9, explain=0.05, report=0.05)
     """How documents are dealt out."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Decides which split each document falls into."""
     encoding: EncodingName = "bfloat16"
     """How rows are stored."""
-    centre: bool = False
-    """Store int8 rows less a mean row and in units of a spread a column, both measured on the first shard's rows."""
+    centre: bool = True
+    """Store int8 rows less a mean row and in units of a spread a column, both measured on the first shard's rows. Of no
+    effect on other encodings."""
     rows_per_shard: Annotated[int, Field(ge=1)] = 65_536
     """The unit of commit and resume, in whole sequences."""
 
@@ -118,8 +99,6 @@ class ImportSpec(Spec):
 
     @model_validator(mode="after")
     def _options_fit_together(self) -> "ImportSpec":
-        if self.centre and self.encoding != "int8":
-            raise SpecError("centre", True, allowed="encoding int8", mend="Leave centre out, or store int8.")
         return self
 
     def identity(self) -> dict[str, Any]:
