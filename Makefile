@@ -10,7 +10,7 @@ BROKEN_BESIDE_TORCH := torchvision torchaudio torchcodec
 
 FAST_TESTS = $(BIN)/pytest tests/unit -m "not real and not fault" -n 2
 
-.PHONY: setup demo test test-fast faults lint types schemas bench venvs clean
+.PHONY: setup demo test test-fast faults lint types schemas bench bench-harvest bench-cluster venvs clean
 
 setup: $(VENV)/.installed
 
@@ -68,6 +68,10 @@ venvs: .venvs/saelens/.installed .venvs/bare/.installed
 clean:
 	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache
 
-bench: setup
-	$(BIN)/python tests/bench/bench_harvest.py
-	PYTHONPATH=tests $(BIN)/python tests/bench/bench_cluster.py
+bench: bench-harvest bench-cluster
+
+bench-harvest: setup
+	PYTHONPATH=tests/bench $(BIN)/python tests/bench/bench_harvest.py $(BENCH)
+
+bench-cluster: setup
+	PYTHONPATH=tests $(BIN)/python tests/bench/bench_cluster.py $(BENCH)
