@@ -26,6 +26,7 @@ from harvest.case import LENGTH, SITES, WARM_UP_SEQUENCES, Case
 HERE = Path(__file__).parent
 NUM_LAYERS, D_MODEL, D_MLP, D_KEY_VALUE = 30, 576, 1536, 192
 WEIGHTS_A_LAYER = D_MODEL * (2 * D_MODEL + 2 * D_KEY_VALUE) + 3 * D_MODEL * D_MLP
+TIMEOUT_S = 600
 PEERS = ("plain", "ours", "transformers_hooks", "extract_hidden_states")
 MEMORY_SEQUENCES = (16, 128)
 GAUSSIAN_LIMIT, BEST_SCALAR = 2.0**-8, 10 ** (-43.8 / 20)
@@ -51,7 +52,7 @@ class Bench:
             capture_output=True,
             text=True,
             cwd=HERE,
-            timeout=900,
+            timeout=TIMEOUT_S,
         )
         if done.returncode != 0:
             lines = [line for line in done.stderr.splitlines() if "Error" in line]

@@ -113,11 +113,15 @@ def _content(store: ObjectStore, harvest_id: str) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tiny_llama, tmp_path_factory) -> tuple[str, dict[str, bytes]]:
+def undisturbed_spec(tiny_llama, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
-    root = f"file://{folder}/root"
-    harvest_id = _finish(_start(_spec_file(folder, root, tiny_llama)))
-    return harvest_id, _content(open_store(root), harvest_id)
+    return _spec_file(folder, f"file://{folder}/root", tiny_llama)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(undisturbed_spec) -> tuple[str, dict[str, bytes]]:
+    harvest_id = _finish(_start(undisturbed_spec))
+    return harvest_id, _content(open_store(f"file://{undisturbed_spec.parent}/root"), harvest_id)
 
 
 @pytest.mark.parametrize("victim", [_driver, _actor], ids=["driver", "actor"])
@@ -141,10 +145,7 @@ def test_killed_and_run_again_equals_undisturbed(victim, undisturbed, tiny_llama
     assert sum(shard.num_rows for shard in manifest.shards) == manifest.num_rows
 
 
-def test_a_finished_harvest_is_found_without_an_engine(undisturbed, tiny_llama, tmp_path):
-    root = f"file://{tmp_path}/root"
-    spec = _spec_file(tmp_path, root, tiny_llama)
-    first = _finish(_start(spec))
+def test_a_finished_harvest_is_found_without_an_engine(undisturbed, undisturbed_spec):
     start_s = time.monotonic()
-    assert _finish(_start(spec)) == first
+    assert _finish(_start(undisturbed_spec)) == undisturbed[0]
     assert time.monotonic() - start_s < 15, "an engine takes longer than this to start"
