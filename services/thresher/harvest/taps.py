@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from thresher.contracts.errors import SpecError
 from thresher.contracts.sites import Site
 from thresher.harvest.site_map import Family, Tap
 
@@ -38,7 +39,7 @@ class HookTaps:
             self._hook(layers[site.layer], str(site), family.taps[site.kind])
 
     def _hook(self, layer: nn.Module, site: str, tap: Tap) -> None:
-        module = attrgetter(tap.module)(layer) if tap.module else layer
+        module = _module_of(layer, site, tap)
 
         def keep(_: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
             if self._armed:
@@ -77,6 +78,21 @@ class AuxiliaryTaps:
         assert len(states) == len(self._sites), "the model gave another number of auxiliary states"
         # Views of buffers that CUDA graphs write to again.
         return {str(site): x_ND.clone() for site, x_ND in zip(self._sites, states, strict=True)}
+
+
+def _module_of(layer: nn.Module, site: str, tap: Tap) -> nn.Module:
+    if not tap.module:
+        return layer
+    try:
+        module: nn.Module = attrgetter(tap.module)(layer)
+    except AttributeError as error:
+        raise SpecError(
+            "family",
+            site,
+            allowed=[name for name, _ in layer.named_children()],
+            mend=f"This model's layers have no {tap.module}: they are not built like the family that they are read as.",
+        ) from error
+    return module
 
 
 def stop_after(model: nn.Module, family: Family, sites: Sequence[Site]) -> None:

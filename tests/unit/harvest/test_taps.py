@@ -2,9 +2,11 @@
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 from torch import nn
 
+from thresher.contracts.errors import SpecError
 from thresher.contracts.sites import Site
 from thresher.harvest.families import FAMILIES
 from thresher.harvest.taps import (
@@ -78,6 +80,11 @@ def test_hooks_keep_what_the_model_writes_over():
     assert not torch.allclose(rows["resid_mid.1"], rows["resid_post.1"])
     model(x)
     assert taps.take(None) == {}, "unarmed steps are not kept"
+
+
+def test_a_family_whose_modules_the_model_has_not_is_refused():
+    with pytest.raises(SpecError, match=r"no pre_feedforward_layernorm.*not built like"):
+        HookTaps(Model(), FAMILIES["Gemma2ForCausalLM"], _sites("resid_mid.1"))
 
 
 def test_layers_above_the_highest_site_are_left_out():
