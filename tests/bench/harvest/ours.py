@@ -1,5 +1,6 @@
 """thresher's engine: shards into the S3 server, two calls in flight, as the pool keeps them."""
 
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 from harvest.case import (
@@ -16,6 +17,8 @@ from thresher.harvest.plan import ShardPlan
 from thresher.harvest.spec import HarvestSpec
 
 SEQUENCES_PER_SHARD = 16
+# Of this run alone: a shard that another run committed would be found done.
+ARTIFACT = f"activations/bench-{uuid.uuid4().hex}"
 PAIRS = 4
 
 
@@ -39,7 +42,7 @@ def _spec(case: Case) -> HarvestSpec:
 def _plans(start: int, stop: int) -> list[ShardPlan]:
     return [
         ShardPlan(
-            artifact="activations/bench",
+            artifact=ARTIFACT,
             index=first // SEQUENCES_PER_SHARD,
             first_sequence=first,
             num_sequences=min(SEQUENCES_PER_SHARD, stop - first),
@@ -74,7 +77,7 @@ def _paired(engine: HarvestEngine, plans: list[ShardPlan]) -> list[float]:
     for plan in plans[:PAIRS]:
         with Stopwatch() as prefilled:
             engine.prefill([plan])
-        again = plan.model_copy(update={"artifact": "activations/paired"})
+        again = plan.model_copy(update={"artifact": f"{ARTIFACT}-paired"})
         with Stopwatch() as harvested:
             engine.harvest([again])
         ratios.append(harvested.elapsed_s / prefilled.elapsed_s)
