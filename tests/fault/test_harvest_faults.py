@@ -32,9 +32,9 @@ from thresher.storage.artifacts import read_record
 
 pytestmark = [pytest.mark.real, pytest.mark.fault]
 
-NUM_SEEDS = int(os.environ.get("THRESHER_FAULT_SEEDS", "12"))
+NUM_SEEDS = int(os.environ.get("THRESHER_FAULT_SEEDS", "8"))
 KINDS = ("driver", "actor", "engine", "store", "500", "503", "slow", "truncated")
-LENGTH, WIDTH, PER_SHARD, NUM_SHARDS = 16, 32, 4, 16
+LENGTH, WIDTH, PER_SHARD, NUM_SHARDS = 16, 32, 4, 12
 SIMULATION = Simulation(width=WIDTH, sequences_per_step=1, step_s=0.06)
 LONGEST_S = 90
 MAX_RUNS = 3

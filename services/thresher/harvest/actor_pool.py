@@ -129,6 +129,7 @@ class ActorPool:
         held = self._held[number]
         held.figures.start_s = time.monotonic() - held.asked_s
         self._scheduler.set_standing(number)
+        logger.info("An engine stands after %.1f s.", held.figures.start_s)
 
     def _on_told_to_go(self, done: Future[None], number: int) -> None:
         if number not in self._held or done.exception() is not None:
