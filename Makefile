@@ -33,7 +33,7 @@ test: setup lint types venvs
 test-fast: setup
 	$(FAST_TESTS) $(PYTEST)
 
-# Sixty harvests hit at random; about ten minutes.
+# Sixty harvests hit at random; about a quarter of an hour.
 faults: setup
 	THRESHER_FAULT_SEEDS=60 $(BIN)/pytest tests/fault/test_harvest_faults.py tests/fault/test_harvest_cluster.py $(PYTEST)
 
