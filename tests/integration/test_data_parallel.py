@@ -8,17 +8,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import distributed, multiprocessing
 
-from fixtures.planted_fits import SITE, planted_fit
-from thresher.activations.dense_reader import DenseSite
+from fixtures.planted_fits import planted_fit
 from thresher.activations.loader import BatchPlan
-from thresher.activations.shuffle import EndlessOrder
-from thresher.activations.split_rows import SplitRows
-from thresher.contracts import paths
-from thresher.contracts.manifests import HarvestManifest
+from thresher.activations.row_source import gather_pairs
 from thresher.dictionary.spec import FitSpec
+from thresher.dictionary.target_harvests import read_harvests
+from thresher.dictionary.target_rows import TargetRows
 from thresher.dictionary.trainer import Trainer, initial_state
 from thresher.storage import open_store
-from thresher.storage.artifacts import read_record
 
 pytestmark = pytest.mark.real
 
@@ -29,17 +26,15 @@ def train(spec: FitSpec, rank: int, world_size: int, output: Path) -> None:
     """Take steps on this rank's part of every batch; a rank other than the first starts from a state of its own."""
     torch.set_num_threads(1)
     store = open_store(spec.root)
-    harvest = read_record(store, paths.manifest(paths.harvest(spec.harvest)), HarvestManifest)
-    rows = SplitRows(harvest, "fit", 1)
-    plan = BatchPlan(rows, EndlessOrder(len(rows), 0), spec.training.batch_rows, rank, world_size)
-    with DenseSite(store, harvest, SITE, output.parent) as site:
-        sample = site.gather(rows.to_harvest_rows(np.arange(2000)))
+    with TargetRows(store, read_harvests(store, spec)) as rows:
+        plan = BatchPlan(rows.order, spec.training.batch_rows, rank, world_size)
+        sample = gather_pairs(rows.fit, np.arange(2000)).x_BD
         state = initial_state(spec, sample + rank)
         if rank == 1:  # as from a checkpoint, whose order is any
             state.tensors = dict(reversed(state.tensors.items()))
         trainer = Trainer(spec, state, torch.device("cpu"))
         for step in range(NUM_STEPS):
-            report = trainer.step(plan.gather(site, step))
+            report = trainer.step(plan.gather(rows.fit, step).x_BD)
     tensors = trainer.state().tensors
     save_file({**tensors, "loss": report.reconstruction_loss, "num_active": report.num_active}, output)
 

@@ -1,44 +1,50 @@
-"""Dense activations of one site: memory-mapped shards, rows gathered in any order.
+"""Dense activations of one site: one matrix of rows, gathered in any order.
 
 Shape suffixes: N rows asked for, D width of the site.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 import torch
 
-from thresher.activations.row_decoding import RawRows, RowDecoding, raw_rows
-from thresher.activations.shard_cache import local_shard, verify_local_shard
-from thresher.contracts.errors import IntegrityError, SpecError
-from thresher.contracts.manifests import HarvestManifest, ShardCommit, SiteFile
-from thresher.contracts.schemas import dense_rows, num_int8_blocks
+from thresher.activations.mapped_shards import MappedShards
+from thresher.activations.ranged_shards import RangedShards
+from thresher.activations.row_gather import FloatArray, IndexArray, Pieces, gather_rows
+from thresher.activations.shard_cache import ShardCache, verify_local_shard
+from thresher.contracts.errors import SpecError
+from thresher.contracts.manifests import HarvestManifest
 from thresher.storage import ObjectStore
 
-IndexArray = npt.NDArray[np.int64]
-GATHERED_DTYPES = {"bfloat16": np.uint16, "float16": np.float16, "int8": np.float32}
+
+class SiteShards(Protocol):
+    """How the rows of a site get into memory."""
+
+    def pieces(self, rows_N: IndexArray) -> Pieces:
+        """Where these rows lie, waited for; holds until the next call."""
+
+    def expect(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """The ranges of rows that will be asked for soon."""
+
+    def close(self) -> None: ...
 
 
 class DenseSite:
     """All shards of a site as one matrix of rows, in the order of the shards.
 
-    Nothing is read before it is asked for: each record batch is a zero-copy view of the mapped file.
-
     Args:
         store: where the harvest lies.
         manifest: of the harvest.
         site: name of the site.
-        cache_dir: local folder for shards of a remote store.
+        cache: local folder for shards of a remote store, or the cache that keeps it.
+        ranged: fetch ranges of a remote store's shards into memory, instead of whole shards into the cache.
 
     Raises:
         SpecError: the harvest has no such site, or holds sparse codes.
-        IntegrityError: a shard is not what its commit record says; names the file. Downloads are hashed; files
-            of a local store only by `verify_site`, once a run.
+        IntegrityError: a shard is not what its commit record says; names the file.
     """
 
     def __init__(
@@ -46,24 +52,26 @@ class DenseSite:
         store: ObjectStore,
         manifest: HarvestManifest,
         site: str,
-        cache_dir: Path,
+        cache: Path | ShardCache,
         *,
-        verify: bool = False,
+        ranged: bool = False,
     ) -> None:
         check_dense_site(manifest, site)
         self.width = manifest.sites[site].width
-        self._encoding = manifest.encoding
-        self._schema = dense_rows(manifest.encoding, self.width)
-        self._maps: list[pa.MemoryMappedFile] = []
-        self._batches: list[_Batch] = []
-        for shard in sorted(manifest.shards, key=lambda item: item.index):
-            entry = shard.sites[site]
-            self._map_shard(local_shard(store, entry, cache_dir), entry, shard)
-        stops = np.cumsum([len(batch) for batch in self._batches], dtype=np.int64)
-        self._batch_starts = np.concatenate([np.zeros(1, np.int64), stops])
+        self.row_bytes = stored_bytes(manifest, site) // max(1, manifest.num_rows)
+        """Bytes that a stored row takes."""
+        self._encoding = str(manifest.encoding)
+        self._num_rows = sum(shard.num_rows for shard in manifest.shards)
+        self._shards: SiteShards = (
+            RangedShards(store, manifest, site)
+            if ranged
+            else MappedShards(
+                store, manifest, site, cache if isinstance(cache, ShardCache) else ShardCache(cache)
+            )
+        )
 
     def __len__(self) -> int:
-        return int(self._batch_starts[-1])
+        return self._num_rows
 
     def __enter__(self) -> Self:
         return self
@@ -71,63 +79,34 @@ class DenseSite:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._batches.clear()
-        for mapped in self._maps:
-            mapped.close()
+        self._shards.close()
 
     def gather(self, rows_N: IndexArray, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """Rows by number, in the order asked for, as a new x_ND."""
+        x_ND = np.empty((len(rows_N), self.width), np.float32)
+        self.gather_into(x_ND, rows_N, np.arange(len(rows_N)))
+        return torch.from_numpy(x_ND).to(dtype)
+
+    def gather_into(
+        self, x_MD: FloatArray, rows_N: IndexArray, places_N: IndexArray, factor: float = 1.0
+    ) -> None:
+        """Write row rows_N[n], times a factor, to x_MD[places_N[n]]."""
+        rows_N = np.ascontiguousarray(rows_N, np.int64)
         assert rows_N.size == 0 or (rows_N.min() >= 0 and rows_N.max() < len(self)), "row outside the harvest"
-        order = np.argsort(rows_N, kind="stable")
-        sorted_N = rows_N[order]
-        gathered_ND = np.empty((len(rows_N), self.width), dtype=GATHERED_DTYPES[self._encoding])
-        bounds = np.searchsorted(sorted_N, self._batch_starts)
-        for index in np.flatnonzero(np.diff(bounds)):
-            part = slice(bounds[index], bounds[index + 1])
-            gathered_ND[order[part]] = self._batches[index].take(sorted_N[part] - self._batch_starts[index])
-        x_ND = torch.from_numpy(gathered_ND)
-        return (x_ND.view(torch.bfloat16) if self._encoding == "bfloat16" else x_ND).to(dtype)
+        assert x_MD.shape[1] == self.width, "rows of another width"
+        assert len(rows_N) == len(places_N), "a place for each row"
+        assert places_N.size == 0 or (places_N.min() >= 0 and places_N.max() < len(x_MD)), "place outside"
+        if rows_N.size:
+            gather_rows(self._shards.pieces(rows_N), self._encoding, rows_N, x_MD, places_N, factor)
 
-    def _map_shard(self, path: Path, entry: SiteFile, shard: ShardCommit) -> None:
-        mapped = pa.memory_map(str(path))
-        self._maps.append(mapped)
-        try:
-            reader = pa.ipc.open_file(mapped)
-            batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
-        except (pa.ArrowInvalid, OSError) as error:
-            raise IntegrityError(
-                f"{entry.key} is not a readable Arrow file ({error}): harvest it again."
-            ) from error
-        decoding = RowDecoding.of(reader.schema)
-        if not reader.schema.equals(self._schema) or decoding.encoding != self._encoding:
-            raise IntegrityError(f"{entry.key} has the schema {reader.schema}, not the one of its manifest.")
-        num_rows = sum(batch.num_rows for batch in batches)
-        if num_rows != shard.num_rows:
-            raise IntegrityError(f"{entry.key} has {num_rows} rows; its record says {shard.num_rows}.")
-        self._batches += [_Batch.of(batch, self.width, decoding) for batch in batches]
+    def expect(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Ranges of rows that will be asked for soon; replaces those of the last call."""
+        self._shards.expect(ranges)
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """A record batch as views of its buffers."""
-
-    raw_ND: RawRows
-    scale_NG: RawRows | None
-    decoding: RowDecoding
-
-    @classmethod
-    def of(cls, batch: pa.RecordBatch, width: int, decoding: RowDecoding) -> Self:
-        has_scale = "scale" in batch.schema.names
-        scale_NG = raw_rows(batch.column("scale"), num_int8_blocks(width)) if has_scale else None
-        return cls(raw_rows(batch.column("x"), width), scale_NG, decoding)
-
-    def __len__(self) -> int:
-        return len(self.raw_ND)
-
-    def take(self, rows_N: IndexArray) -> RawRows:
-        """Rows of the batch: int8 ones decoded, the others left for torch to convert."""
-        raw_ND = self.raw_ND[rows_N]
-        return raw_ND if self.scale_NG is None else self.decoding.decode(raw_ND, self.scale_NG[rows_N])
+def stored_bytes(manifest: HarvestManifest, site: str) -> int:
+    """Size of all shards of a site."""
+    return sum(shard.sites[site].size for shard in manifest.shards)
 
 
 def verify_site(store: ObjectStore, manifest: HarvestManifest, site: str) -> None:
@@ -140,11 +119,11 @@ def verify_site(store: ObjectStore, manifest: HarvestManifest, site: str) -> Non
         verify_local_shard(store, shard.sites[site])
 
 
-def check_dense_site(manifest: HarvestManifest, site: str) -> None:
-    """Raise SpecError unless the harvest holds dense activations of the site."""
+def check_dense_site(manifest: HarvestManifest, site: str, *, field: str = "site") -> None:
+    """Raise SpecError of the field unless the harvest holds dense activations of the site."""
     if site not in manifest.sites:
         raise SpecError(
-            "site",
+            field,
             site,
             allowed=sorted(manifest.sites),
             mend=f"Pick a site that harvest {manifest.harvest_id} holds.",

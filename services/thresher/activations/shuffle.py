@@ -11,51 +11,83 @@ Shape suffix N: numbers of items.
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
+import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 IndexArray = npt.NDArray[np.int64]
 KeyArray = npt.NDArray[np.uint64]
+RowRange = tuple[int, int]
+"""Rows [first, stop)."""
 
 NUM_ROUNDS = 8
-MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # splitmix64's finaliser
+FIRST_MULTIPLIER, SECOND_MULTIPLIER = (
+    np.uint64(0xBF58476D1CE4E5B9),
+    np.uint64(0x94D049BB133111EB),
+)  # splitmix64's finaliser
 
 
-@lru_cache(maxsize=8)
-def _round_keys(seed: int, epoch: int) -> KeyArray:
-    digest = hashlib.shake_256(f"thresher shuffle {seed} {epoch}".encode()).digest(8 * NUM_ROUNDS)
+@lru_cache(maxsize=64)
+def _round_keys(seed: int, epoch: int, window: int | None) -> KeyArray:
+    text = f"thresher shuffle {seed} {epoch}" + ("" if window is None else f" window {window}")
+    digest = hashlib.shake_256(text.encode()).digest(8 * NUM_ROUNDS)
     return np.frombuffer(digest, dtype="<u8").astype(np.uint64)
 
 
-def _mix(values_N: KeyArray) -> KeyArray:
-    mixed_N = (values_N ^ (values_N >> np.uint64(30))) * MULTIPLIERS[0]
-    mixed_N = (mixed_N ^ (mixed_N >> np.uint64(27))) * MULTIPLIERS[1]
-    return mixed_N ^ (mixed_N >> np.uint64(31))
+@nb.njit(nogil=True, cache=True)
+def _encipher(value, keys, shift, mask):  # type: ignore[no-untyped-def]
+    left, right = value >> shift, value & mask
+    for index in range(keys.shape[0]):
+        mixed = right + keys[index]
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * FIRST_MULTIPLIER
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * SECOND_MULTIPLIER
+        mixed = mixed ^ (mixed >> np.uint64(31))
+        left, right = right, left ^ (mixed & mask)
+    return (left << shift) | right
 
 
-def _encipher(values_N: KeyArray, keys: KeyArray, half_bits: int) -> KeyArray:
-    shift, mask = np.uint64(half_bits), np.uint64((1 << half_bits) - 1)
-    left_N, right_N = values_N >> shift, values_N & mask
-    for key in keys:
-        left_N, right_N = right_N, left_N ^ (_mix(right_N + key) & mask)
-    return (left_N << shift) | right_N
+@nb.njit(nogil=True, cache=True)
+def _permute(positions_N, num_items, keys, half_bits):  # type: ignore[no-untyped-def]
+    shift = np.uint64(half_bits)
+    mask = (np.uint64(1) << shift) - np.uint64(1)
+    limit = np.uint64(num_items)
+    items_N = np.empty(positions_N.shape[0], np.uint64)
+    # Two passes: the first has no loop within, so that it is vectorised.
+    for n in range(positions_N.shape[0]):
+        items_N[n] = _encipher(np.uint64(positions_N[n]), keys, shift, mask)
+    for n in range(positions_N.shape[0]):
+        item = items_N[n]
+        while item >= limit:
+            item = _encipher(item, keys, shift, mask)
+        items_N[n] = item
+    return items_N.view(np.int64)
 
 
-def permute(positions_N: IndexArray, num_items: int, seed: int, epoch: int) -> IndexArray:
-    """Which item stands at each position of the epoch's order.
+def permute(
+    positions_N: IndexArray, num_items: int, seed: int, epoch: int, window: int | None = None
+) -> IndexArray:
+    """Which item stands at each position of the epoch's order, or of an order within it that `window` names.
 
-    A bijection of [0, num_items) that depends on (num_items, seed, epoch) alone; memory is that of
+    A bijection of [0, num_items) that depends on (num_items, seed, epoch, window) alone; memory is that of
     `positions_N`.
     """
     half_bits = max(1, (max(num_items - 1, 1).bit_length() + 1) // 2)
-    keys = _round_keys(seed, epoch)
-    items_N = _encipher(positions_N.astype(np.uint64), keys, half_bits)
-    outside = np.flatnonzero(items_N >= num_items)
-    while outside.size:
-        items_N[outside] = _encipher(items_N[outside], keys, half_bits)
-        outside = outside[items_N[outside] >= num_items]
-    return items_N.astype(np.int64)
+    keys = _round_keys(seed, epoch, window)
+    items_N: IndexArray = _permute(np.ascontiguousarray(positions_N, np.int64), num_items, keys, half_bits)
+    return items_N
+
+
+class RowOrder(Protocol):
+    """An endless line of row numbers, readable at any offset."""
+
+    def items(self, start: int, stop: int) -> IndexArray:
+        """Rows at offsets [start, stop) of the line."""
+
+    def ahead(self, start: int, stop: int) -> list[RowRange]:
+        """The ranges of rows that offsets [start, stop), and those that follow, are drawn from; empty where they may
+        be drawn from anywhere."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +112,26 @@ class EndlessOrder:
             parts.append(permute(np.arange(first, last), self.num_items, self.seed, epoch))
             start += last - first
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+    def ahead(self, start: int, stop: int) -> list[RowRange]:
+        """No range: what is at any offset may be any item."""
+        return []
+
+
+@dataclass(frozen=True)
+class StoredOrder:
+    """Rows as they are stored, over and over: what a whole split is read in."""
+
+    num_items: int
+
+    def items(self, start: int, stop: int) -> IndexArray:
+        """Rows at offsets [start, stop) of the line."""
+        return np.arange(start, stop, dtype=np.int64) % self.num_items
+
+    def ahead(self, start: int, stop: int) -> list[RowRange]:
+        """Those rows, and as many after them."""
+        first, last = min(start, self.num_items), min(2 * stop - start, self.num_items)
+        return [(first, last)] if first < last else []
 
 
 def worker_slice(batch_rows: int, rank: int, world_size: int) -> slice:

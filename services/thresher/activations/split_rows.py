@@ -1,5 +1,6 @@
 """Which rows of a harvest belong to a split, without reading any."""
 
+import numba as nb
 import numpy as np
 import numpy.typing as npt
 
@@ -57,11 +58,46 @@ class SplitRows:
 
     def to_harvest_rows(self, numbers_N: IndexArray) -> IndexArray:
         """Row numbers within the split to row numbers within the harvest."""
-        sequence_N, position_N = np.divmod(numbers_N, self._rows_per_sequence)
-        run_N = np.searchsorted(self._sequence_stops, sequence_N, side="right")
-        starts = np.concatenate([[0], self._sequence_stops[:-1]])
-        within_N = (sequence_N - starts[run_N]) * self._sequence_length
-        return np.asarray(self._first_rows[run_N] + within_N + position_N + self._min_position)
+        numbers_N = np.ascontiguousarray(numbers_N, np.int64)
+        assert numbers_N.size == 0 or (numbers_N.min() >= 0 and numbers_N.max() < len(self)), "outside the split"
+        rows_N: IndexArray = _to_rows(
+            numbers_N,
+            self._sequence_stops,
+            self._first_rows,
+            self._rows_per_sequence,
+            self._sequence_length,
+            self._min_position,
+        )
+        return rows_N
+
+    def to_harvest_ranges(self, first: int, stop: int) -> list[tuple[int, int]]:
+        """Ranges of rows of the harvest that hold rows [first, stop) of the split, with what lies between them."""
+        ranges = []
+        starts = np.concatenate([[0], self._sequence_stops[:-1]]) * self._rows_per_sequence
+        stops = self._sequence_stops * self._rows_per_sequence
+        for run in np.flatnonzero((stops > first) & (starts < stop)):
+            ends = np.array([max(first, starts[run]), min(stop, stops[run]) - 1])
+            low, high = self.to_harvest_rows(ends).tolist()
+            ranges.append((low, high + 1))
+        return ranges
+
+
+@nb.njit(nogil=True, cache=True)
+def _to_rows(numbers_N, sequence_stops, first_rows, rows_per_sequence, sequence_length, min_position):  # type: ignore[no-untyped-def]
+    rows_N = np.empty(numbers_N.shape[0], np.int64)
+    for n in range(numbers_N.shape[0]):
+        sequence = numbers_N[n] // rows_per_sequence
+        low, high = 0, sequence_stops.shape[0] - 1
+        while low < high:  # the first run that stops after the sequence
+            middle = (low + high) // 2
+            if sequence_stops[middle] > sequence:
+                high = middle
+            else:
+                low = middle + 1
+        start = sequence_stops[low - 1] if low else 0
+        position = numbers_N[n] - sequence * rows_per_sequence
+        rows_N[n] = first_rows[low] + (sequence - start) * sequence_length + position + min_position
+    return rows_N
 
 
 def _runs(manifest: HarvestManifest, split: SplitName) -> list[tuple[int, int]]:

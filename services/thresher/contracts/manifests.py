@@ -188,15 +188,59 @@ class ReconstructionMetrics(Record):
     num_rows: int
 
 
+TargetKind = Literal["autoencoder", "transcoder", "crosscoder", "layer_group"]
+
+
+class TargetSite(Record):
+    """A site whose rows a dictionary reads or reconstructs."""
+
+    site: str
+    harvest_id: str
+    width: int
+    input_scale: float = 1.0
+    """What rows of the site are multiplied by before the saved weights meet them; 1 where the weights hold it."""
+
+
+class DictionaryTarget(Record):
+    """Which rows a dictionary is of."""
+
+    kind: TargetKind
+    inputs: list[TargetSite]
+    """Read side by side, or for a layer group each as rows of its own."""
+    outputs: list[TargetSite]
+    """Reconstructed; the inputs themselves but for a transcoder."""
+
+    def input_of(self, site: str) -> TargetSite | None:
+        """The site, where its rows alone are what the dictionary reads; else None."""
+        if self.kind == "crosscoder":
+            return None
+        return next((item for item in self.inputs if item.site == site), None)
+
+    def __str__(self) -> str:
+        names, read = ("+".join(item.site for item in sites) for sites in (self.outputs, self.inputs))
+        return f"{read}->{names}" if self.kind == "transcoder" else read
+
+
+class MixedHarvest(Record):
+    """A further harvest of the same sites whose rows were mixed in."""
+
+    harvest_id: str
+    weight: float
+    """Relative to 1 of the first."""
+
+
 class DictionaryManifest(Record):
     name: str
     version: str
     fit_id: str
     spec: dict[str, Any]
     architecture: str
-    harvest_id: str
-    site: str
+    target: DictionaryTarget
+    mixture: list[MixedHarvest] = []
     d_in: int
+    """Values of a row that it reads."""
+    d_out: int
+    """Values of a row that it reconstructs."""
     num_latents: int
     k: int
     num_training_rows: int
@@ -204,6 +248,17 @@ class DictionaryManifest(Record):
     metrics: ReconstructionMetrics
     files: list[FileEntry]
     code_version: str
+
+    @property
+    def site(self) -> str:
+        """Its sites, as people call them."""
+        return str(self.target)
+
+    @property
+    def harvest_ids(self) -> list[str]:
+        """Every harvest that it was fitted to, the first of the spec first."""
+        sites = [*self.target.inputs, *self.target.outputs]
+        return list(dict.fromkeys([*(item.harvest_id for item in sites), *(m.harvest_id for m in self.mixture)]))
 
     def weights(self) -> FileEntry:
         return next(entry for entry in self.files if entry.key.endswith("sae_weights.safetensors"))

@@ -3,23 +3,19 @@
 Shape suffixes: B rows, D width of the activations, F latents.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 
-import numpy as np
 import torch
 
-from thresher.activations.dense_reader import DenseSite
-from thresher.activations.shuffle import EndlessOrder
-from thresher.activations.split_rows import SplitRows
-from thresher.contracts.manifests import HarvestManifest, ReconstructionMetrics
+from thresher.activations.loader import read_batches
+from thresher.activations.shuffle import StoredOrder
+from thresher.contracts.manifests import ReconstructionMetrics
 from thresher.dictionary.batch_topk import Weights
 from thresher.dictionary.spec import FitSpec
+from thresher.dictionary.target_rows import TargetRows
 from thresher.dictionary.threshold import calibrate_threshold
 from thresher.latents.encoder import SparseEncoder
 from thresher.latents.reconstruction import ReconstructionAccumulator
-
-BATCH_ROWS = 4096
 
 
 def fold_scale(weights: Weights, scale: float) -> SparseEncoder:
@@ -37,33 +33,19 @@ def fold_scale(weights: Weights, scale: float) -> SparseEncoder:
     )
 
 
-def calibrate(
-    encoder: SparseEncoder, site: DenseSite, harvest: HarvestManifest, spec: FitSpec
-) -> SparseEncoder:
+def calibrate(encoder: SparseEncoder, rows: TargetRows, spec: FitSpec) -> SparseEncoder:
     """The encoder with its threshold, calibrated on a sample of training rows so that their mean L0 is k."""
-    rows = SplitRows(harvest, spec.training.fit_split, spec.training.min_position)
-    num_rows = min(len(rows), spec.training.calibration_rows)
-    sample_N = EndlessOrder(len(rows), spec.training.seed).items(0, num_rows)
-    batches = _batches(site, rows, sample_N, encoder)
+    num_rows = min(len(rows.fit), spec.training.calibration_rows)
+    batches = (pairs.x_BD.to(encoder.b_dec_D.device) for pairs in read_batches(rows.fit, rows.order, num_rows))
     threshold = calibrate_threshold(encoder, batches, num_rows, spec.architecture.k)
     return replace(encoder, threshold_F=torch.full_like(encoder.threshold_F, threshold))
 
 
-def evaluate(
-    encoder: SparseEncoder, site: DenseSite, harvest: HarvestManifest, spec: FitSpec
-) -> ReconstructionMetrics:
-    """Quality over all rows of the held-out split."""
-    rows = SplitRows(harvest, spec.training.holdout_split, spec.training.min_position)
+def evaluate(encoder: SparseEncoder, rows: TargetRows) -> ReconstructionMetrics:
+    """Quality over all held-out rows; of a mixture, those of every harvest, each row once."""
     accumulator = ReconstructionAccumulator(encoder.d_in, encoder.num_latents)
-    for x_BD in _batches(site, rows, np.arange(len(rows)), encoder):
-        codes = encoder.encode(x_BD)
-        accumulator.add(x_BD, encoder.decode(codes), codes)
+    num_rows = len(rows.holdout)
+    for pairs in read_batches(rows.holdout, StoredOrder(num_rows), num_rows):
+        codes = encoder.encode(pairs.x_BD.to(encoder.b_dec_D.device))
+        accumulator.add(pairs.y_BE, encoder.decode(codes), codes)
     return accumulator.metrics()
-
-
-def _batches(
-    site: DenseSite, rows: SplitRows, numbers_N: np.ndarray, encoder: SparseEncoder
-) -> Iterator[torch.Tensor]:
-    for start in range(0, len(numbers_N), BATCH_ROWS):
-        harvest_rows = rows.to_harvest_rows(numbers_N[start : start + BATCH_ROWS])
-        yield site.gather(harvest_rows).to(encoder.b_dec_D.device)

@@ -6,15 +6,15 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchTrainer
 
 from thresher import __version__
-from thresher.activations.dense_reader import check_dense_site, verify_site
-from thresher.activations.split_rows import SplitRows
+from thresher.activations.dense_reader import verify_site
 from thresher.contracts import paths
 from thresher.contracts.errors import SpecError, ThresherError
 from thresher.contracts.ids import content_id
-from thresher.contracts.manifests import DictionaryManifest, HarvestManifest
+from thresher.contracts.manifests import DictionaryManifest
 from thresher.dictionary.checkpoint import Checkpoints
 from thresher.dictionary.run_progress import ProgressFollower, RunProgress, progress_key
 from thresher.dictionary.spec import FitSpec
+from thresher.dictionary.target_harvests import TargetHarvests, check_target, read_harvests
 from thresher.dictionary.train_loop import ray_worker
 from thresher.runtime.progress import progress
 from thresher.runtime.ray_cluster import connect
@@ -42,8 +42,8 @@ def fit(spec: FitSpec) -> DictionaryManifest:
         FitFailedError: training diverged, or its workers failed more often than allowed.
     """
     store = open_store(spec.root)
-    harvest = read_record(store, paths.manifest(paths.harvest(spec.harvest)), HarvestManifest)
-    check_fits_harvest(spec, harvest)
+    harvests = read_harvests(store, spec)
+    check_fits_harvests(spec, harvests, store)
     fit_id = fit_id_of(spec)
     version = claim_version(
         store, lambda number: paths.dictionary(spec.name, number), CLAIM_KEY, fit_id, spec.version
@@ -52,7 +52,9 @@ def fit(spec: FitSpec) -> DictionaryManifest:
     made = find_record(store, paths.manifest(artifact), DictionaryManifest)
     if made is not None:
         return made
-    verify_site(store, harvest, spec.site)
+    for mixed_id in harvests.mixed_ids:
+        for item in harvests.sites:
+            verify_site(store, harvests.holder(item, mixed_id), item.site)
     store.put(paths.spec(artifact), record_bytes(spec))
     _train_on_ray(store, spec, version, fit_id)
     return read_record(store, paths.manifest(artifact), DictionaryManifest)
@@ -63,18 +65,16 @@ def fit_id_of(spec: FitSpec) -> str:
     return content_id("fit", {"spec": spec.identity(), "code_version": __version__})
 
 
-def check_fits_harvest(spec: FitSpec, harvest: HarvestManifest) -> None:
-    """Raise SpecError where the spec asks for what the harvest or the workers cannot give."""
-    check_dense_site(harvest, spec.site)
-    SplitRows(harvest, spec.training.holdout_split, spec.training.min_position)
-    SplitRows(harvest, spec.training.fit_split, spec.training.min_position)
-    width, k = harvest.sites[spec.site].width, spec.architecture.k
+def check_fits_harvests(spec: FitSpec, harvests: TargetHarvests, store: ObjectStore) -> None:
+    """Raise SpecError where the spec asks for what the harvests or the workers cannot give."""
+    check_target(harvests, store)
+    width, k = harvests.d_in, spec.architecture.k
     if k >= width:
         raise SpecError(
             "architecture.k",
             k,
             allowed=f"1 to {width - 1}",
-            mend=f"Rows of {spec.site} are {width} wide: lower k.",
+            mend=f"Rows of the target are {width} wide: lower k.",
         )
     if spec.training.batch_rows < spec.num_workers:
         raise SpecError(

@@ -5,18 +5,19 @@ from typing import Any
 import torch
 
 from thresher import __version__
-from thresher.activations.dense_reader import DenseSite
 from thresher.contracts import paths
 from thresher.contracts.manifests import (
     CorpusManifest,
     DictionaryManifest,
-    HarvestManifest,
+    DictionaryTarget,
+    MixedHarvest,
     Record,
 )
 from thresher.dictionary.checkpoint import StepRecord
 from thresher.dictionary.evaluation import calibrate, evaluate
 from thresher.dictionary.job import FitJob
-from thresher.dictionary.spec import FitSpec
+from thresher.dictionary.target_harvests import TargetHarvests
+from thresher.dictionary.target_rows import TargetRows
 from thresher.latents.encoder import SparseEncoder
 from thresher.latents.weights import CONFIG_FILE, WEIGHTS_FILE, config_json, weights_safetensors
 from thresher.storage import ObjectStore
@@ -52,16 +53,17 @@ class TrainingCurve(Record):
 def publish_dictionary(
     job: FitJob,
     store: ObjectStore,
-    harvest: HarvestManifest,
-    site: DenseSite,
+    harvests: TargetHarvests,
+    rows: TargetRows,
     uncalibrated: SparseEncoder,
     curve: TrainingCurve,
 ) -> DictionaryManifest:
     """Calibrate the threshold of a trained dictionary, evaluate and write it."""
     spec, artifact = job.spec, job.artifact
-    encoder = calibrate(uncalibrated, site, harvest, spec)
-    metrics = evaluate(encoder, site, harvest, spec)
-    metadata = saelens_metadata(store, harvest, spec, job.fit_id)
+    encoder = calibrate(uncalibrated, rows, spec)
+    metrics = evaluate(encoder, rows)
+    target = rows.described()
+    metadata = saelens_metadata(store, harvests, target, job.fit_id)
     files = [
         put_file(store, f"{artifact}/{CONFIG_FILE}", config_json(encoder, metadata)),
         put_file(store, f"{artifact}/{WEIGHTS_FILE}", weights_safetensors(encoder)),
@@ -73,9 +75,10 @@ def publish_dictionary(
         fit_id=job.fit_id,
         spec=spec.identity(),
         architecture=spec.architecture.kind,
-        harvest_id=harvest.harvest_id,
-        site=spec.site,
-        d_in=encoder.d_in,
+        target=target,
+        mixture=[MixedHarvest(harvest_id=item.harvest, weight=item.weight) for item in spec.mixture],
+        d_in=harvests.d_in,
+        d_out=harvests.d_out,
         num_latents=encoder.num_latents,
         k=spec.architecture.k,
         num_training_rows=spec.training.num_steps * spec.training.batch_rows,
@@ -87,9 +90,10 @@ def publish_dictionary(
 
 
 def saelens_metadata(
-    store: ObjectStore, harvest: HarvestManifest, spec: FitSpec, fit_id: str
+    store: ObjectStore, harvests: TargetHarvests, target: DictionaryTarget, fit_id: str
 ) -> dict[str, Any]:
     """What SAELens needs to run the dictionary beside its model, and the lineage under `thresher`."""
+    harvest = harvests.by_id[harvests.spec.harvest]
     corpus = (
         find_record(store, paths.manifest(paths.corpus(harvest.corpus_id)), CorpusManifest)
         if harvest.corpus_id
@@ -98,14 +102,15 @@ def saelens_metadata(
     model = harvest.model
     return {
         "model_name": model.name if model else None,
-        "hook_name": hook_name(spec.site),
+        "hook_name": hook_name(target.inputs[0].site),
+        **({"hook_name_out": hook_name(target.outputs[0].site)} if target.kind == "transcoder" else {}),
         "context_size": harvest.sequence_length,
         "prepend_bos": corpus is not None and corpus.bos_token_id is not None,
         "thresher": {
             "fit_id": fit_id,
             "harvest_id": harvest.harvest_id,
             "corpus_id": harvest.corpus_id,
-            "site": spec.site,
+            "target": target.model_dump(mode="json"),
             "model_weights_sha256": model.weights_sha256 if model else None,
             "tokenizer_sha256": model.tokenizer_sha256 if model else None,
             "code_version": __version__,

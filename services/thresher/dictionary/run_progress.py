@@ -2,9 +2,11 @@
 
 import threading
 import time
+from dataclasses import asdict
 from types import TracebackType
 from typing import Self
 
+from thresher.activations.read_meter import ReadMeter, who_waits
 from thresher.contracts.manifests import Record
 from thresher.runtime.progress import Meter
 from thresher.storage import ObjectStore
@@ -19,11 +21,22 @@ class RunProgress(Record):
     num_rows: int
     """Rows trained on, earlier runs included."""
     rows_per_s: float
-    """Since this run began."""
+    """Of the first worker, since this run began to train, in rows that it took itself."""
+    bytes_per_s: float = 0.0
+    """Stored bytes behind those rows."""
     data_wait_share: float
     """Share of this run's time that training waited for data."""
+    read_share: float = 0.0
+    """Share of it that rows were being read."""
+    queue_depth: float = 0.0
+    """Batches that lay ready when training asked for one, on average."""
     fault: str | None = None
     """Why training stopped for good."""
+
+    @property
+    def waits(self) -> str:
+        """Which side waits for which, in words."""
+        return who_waits(self.data_wait_share, self.bytes_per_s, self.queue_depth)
 
 
 def progress_key(artifact: str) -> str:
@@ -33,23 +46,18 @@ def progress_key(artifact: str) -> str:
 class ProgressWriter:
     """Writes at most one record every few seconds."""
 
-    def __init__(self, store: ObjectStore, artifact: str, rows_before: int) -> None:
-        self._store, self._key, self._rows_before = store, progress_key(artifact), rows_before
-        self._start_s = time.monotonic()
+    def __init__(self, store: ObjectStore, artifact: str) -> None:
+        self._store, self._key = store, progress_key(artifact)
         self._written_s = 0.0
 
-    def write(self, num_rows: int, wait_s: float, *, fault: str | None = None, force: bool = False) -> None:
+    def write(
+        self, num_rows: int, meter: ReadMeter, *, fault: str | None = None, force: bool = False
+    ) -> None:
         now_s = time.monotonic()
         if not force and fault is None and now_s - self._written_s < INTERVAL_S:
             return
         self._written_s = now_s
-        elapsed_s = max(now_s - self._start_s, 1e-9)
-        record = RunProgress(
-            num_rows=num_rows,
-            rows_per_s=(num_rows - self._rows_before) / elapsed_s,
-            data_wait_share=wait_s / elapsed_s,
-            fault=fault,
-        )
+        record = RunProgress(num_rows=num_rows, **asdict(meter.figures()), fault=fault)
         self._store.put(self._key, record_bytes(record))
 
 
@@ -79,5 +87,6 @@ class ProgressFollower:
     def _advance(self) -> None:
         record = find_record(self._store, self._key, RunProgress)
         if record is not None and record.num_rows > self._num_rows:
+            self._meter.note(record.waits)
             self._meter.advance(record.num_rows - self._num_rows)
             self._num_rows = record.num_rows

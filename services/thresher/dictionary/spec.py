@@ -10,7 +10,8 @@ from thresher.config import Spec
 from thresher.contracts.errors import SpecError
 from thresher.contracts.manifests import SplitName
 from thresher.contracts.names import check_name
-from thresher.contracts.sites import check_site_name
+from thresher.dictionary.rows_spec import GlobalShuffle, MixedHarvestSpec, ShuffleSpec
+from thresher.dictionary.target_spec import TargetSpec
 
 REFERENCE_NUM_LATENTS = 1 << 14
 REFERENCE_LEARNING_RATE = (
@@ -73,6 +74,8 @@ class TrainingSpec(Spec):
     min_position: int | None = Field(default=None, ge=0)
     """First position of a sequence that counts. Null takes the rows of a filtered or imported harvest as they are,
     and of whole sequences all but the first, since the activations of BOS are an attention sink."""
+    shuffle: ShuffleSpec = GlobalShuffle()
+    """Order of the rows: a function of this and the seed, whatever the number of workers or shards."""
     seed: int = Field(default=0, ge=0)
     """Of the weights and of the order of rows."""
 
@@ -91,14 +94,16 @@ class TrainingSpec(Spec):
 
 
 class FitSpec(Spec):
-    """Fit one dictionary to one site of a harvest."""
+    """Fit one dictionary to sites of a harvest."""
 
     root: str = Field(json_schema_extra=OPERATIONAL)
     """Store of the harvest and of the dictionary: file:///… or s3://bucket/prefix."""
     harvest: str
     """Id of a harvest of dense activations."""
-    site: str
-    """Site of that harvest, such as resid_post.12."""
+    mixture: list[MixedHarvestSpec] = []
+    """Further harvests whose rows are mixed in, each with its weight relative to 1 of `harvest`."""
+    target: TargetSpec
+    """Which rows the dictionary reads and reconstructs."""
     name: str
     """Name of the dictionary."""
     version: str | None = Field(default=None, json_schema_extra=OPERATIONAL)
@@ -119,11 +124,10 @@ class FitSpec(Spec):
     """Restarts from the last checkpoint after a lost worker."""
     cache_dir: str = Field(default="/tmp/thresher/shards", json_schema_extra=OPERATIONAL)
     """Local folder on every node for shards of a remote store."""
-
-    @field_validator("site")
-    @classmethod
-    def _site_is_well_formed(cls, site: str) -> str:
-        return check_site_name("site", site)
+    cache_gib: float = Field(default=100, gt=0, json_schema_extra=OPERATIONAL)
+    """Size that the folder is kept under; what was not used for longest is removed."""
+    memory_gib: float = Field(default=8, gt=0, json_schema_extra=OPERATIONAL)
+    """Memory of each worker for rows of a remote store that are too many for the cache."""
 
     @field_validator("name", "version")
     @classmethod

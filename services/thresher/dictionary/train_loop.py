@@ -1,29 +1,25 @@
 """What every training worker runs: the same loop in one process and in many."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import torch
 from ray import train as ray_train
 from ray.train.torch import get_device
 
-from thresher.activations.dense_reader import DenseSite
-from thresher.activations.loader import BatchLoader, BatchPlan
-from thresher.activations.shuffle import EndlessOrder
-from thresher.activations.split_rows import SplitRows
-from thresher.contracts import paths
+from thresher.activations.loader import BatchLoader, BatchPlan, read_pairs
+from thresher.activations.read_meter import ReadMeter
 from thresher.contracts.errors import ThresherError
-from thresher.contracts.manifests import HarvestManifest
 from thresher.dictionary.checkpoint import Checkpoints, StepRecord
 from thresher.dictionary.evaluation import fold_scale
 from thresher.dictionary.job import FitJob
 from thresher.dictionary.publish import TrainingCurve, publish_dictionary
 from thresher.dictionary.run_progress import ProgressWriter
 from thresher.dictionary.spec import FitSpec
+from thresher.dictionary.target_harvests import TargetHarvests, read_harvests
+from thresher.dictionary.target_rows import TargetRows
 from thresher.dictionary.trainer import StepReport, Trainer, TrainingState, initial_state, learning_rate_at
 from thresher.storage import ObjectStore, open_store
-from thresher.storage.artifacts import read_record
 
 RECORD_EVERY_STEPS = 20
 
@@ -54,9 +50,9 @@ def train_and_publish(job: FitJob) -> None:
     A loss that is not finite ends the run on all workers alike, with the reason in the progress record.
     """
     store = open_store(job.spec.root)
-    harvest = read_record(store, paths.manifest(paths.harvest(job.spec.harvest)), HarvestManifest)
-    with DenseSite(store, harvest, job.spec.site, Path(job.spec.cache_dir)) as site:
-        run = _Run(job, store, harvest, site)
+    harvests = read_harvests(store, job.spec)
+    with TargetRows(store, harvests) as rows:
+        run = _Run(job, store, harvests, rows)
         try:
             run.train()
         except DivergedError as error:
@@ -67,26 +63,21 @@ def train_and_publish(job: FitJob) -> None:
 
 
 class _Run:
-    def __init__(self, job: FitJob, store: ObjectStore, harvest: HarvestManifest, site: DenseSite) -> None:
-        self._job, self._store, self._harvest, self._site = job, store, harvest, site
-        training = job.spec.training
-        self._rows = SplitRows(harvest, training.fit_split, training.min_position)
-        self._order = EndlessOrder(len(self._rows), training.seed)
+    def __init__(self, job: FitJob, store: ObjectStore, harvests: TargetHarvests, rows: TargetRows) -> None:
+        self._job, self._store, self._harvests, self._rows = job, store, harvests, rows
         self._checkpoints = Checkpoints(store, job.artifact, job.fit_id)
         state, self._history = self._checkpoints.load_last() or (self._initial_state(), [])
         self._trainer = Trainer(job.spec, state, job.device)
-        self._progress = ProgressWriter(store, job.artifact, self._trainer.num_steps * training.batch_rows)
-        self._wait_s = 0.0
+        self._progress = ProgressWriter(store, job.artifact)
+        self._meter = ReadMeter()
 
     def train(self) -> None:
         spec, training = self._job.spec, self._job.spec.training
-        plan = BatchPlan(
-            self._rows, self._order, training.batch_rows, rank=self._job.rank, world_size=self._job.world_size
-        )
-        with BatchLoader(self._site, plan, self._trainer.num_steps, training.num_steps) as loader:
-            for step, x_BD in loader:
-                report = self._trainer.step(x_BD.to(self._job.device))
-                self._wait_s = loader.wait_s
+        plan = BatchPlan(self._rows.order, training.batch_rows, self._job.rank, self._job.world_size)
+        with BatchLoader(self._rows.fit, plan, self._trainer.num_steps, training.num_steps) as loader:
+            self._meter = loader.meter
+            for step, pairs in loader:
+                report = self._trainer.step(pairs.x_BD.to(self._job.device))
                 done = step + 1
                 is_last = done == training.num_steps
                 if is_last or done % RECORD_EVERY_STEPS == 0:
@@ -101,8 +92,8 @@ class _Run:
         publish_dictionary(
             self._job,
             self._store,
-            self._harvest,
-            self._site,
+            self._harvests,
+            self._rows,
             fold_scale(self._trainer.weights, self._trainer.scale),
             TrainingCurve(input_scale=self._trainer.scale, history=self._history),
         )
@@ -111,12 +102,11 @@ class _Run:
     def report(self, *, fault: str | None = None, force: bool = False) -> None:
         if self._job.rank == 0:
             num_rows = self._trainer.num_steps * self._job.spec.training.batch_rows
-            self._progress.write(num_rows, self._wait_s, fault=fault, force=force)
+            self._progress.write(num_rows, self._meter, fault=fault, force=force)
 
     def _initial_state(self) -> TrainingState:
-        num_rows = min(len(self._rows), self._job.spec.training.initial_rows)
-        sample = self._rows.to_harvest_rows(self._order.items(0, num_rows))
-        return initial_state(self._job.spec, self._site.gather(sample))
+        num_rows = min(len(self._rows.fit), self._job.spec.training.initial_rows)
+        return initial_state(self._job.spec, read_pairs(self._rows.fit, self._rows.order, num_rows).x_BD)
 
     def _save(self) -> None:
         if self._job.rank == 0:

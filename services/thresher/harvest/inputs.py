@@ -94,11 +94,22 @@ def _check_sites(spec: HarvestSpec, model: ModelIdentity) -> None:
 
 
 def _check_dictionary(spec: HarvestSpec, dictionary: DictionaryManifest, model: ModelIdentity) -> None:
-    if dictionary.site != spec.sites[0]:
+    target, site = dictionary.target, spec.sites[0]
+    if target.kind == "crosscoder":
         raise SpecError(
-            "sites", spec.sites[0], allowed=[dictionary.site], mend="Use the site it was fitted on."
+            "dictionary",
+            spec.dictionary,
+            allowed="dictionaries that read one site",
+            mend=f"It is a crosscoder: a code needs the rows of {target} together, which no worker has.",
         )
-    width = site_width(Site.parse(dictionary.site).kind, model)
+    if target.input_of(site) is None:
+        raise SpecError(
+            "sites",
+            site,
+            allowed=[item.site for item in target.inputs],
+            mend="Use a site that it reads.",
+        )
+    width = site_width(Site.parse(site).kind, model)
     if dictionary.d_in != width:
         raise SpecError(
             "dictionary",

@@ -27,6 +27,7 @@ from thresher.harvest.taps import (
     sites_of_stage,
     stop_after,
 )
+from thresher.latents.site_encoder import encoder_at_site
 from thresher.latents.weights import load_encoder
 from thresher.storage import open_store
 
@@ -86,8 +87,8 @@ class TapWorker(WorkerBase):
         self._thresher_encodings: dict[str, RowEncoding] = {}
         self._thresher_encoder = None
         if spec.dictionary is not None:
-            encoder, _ = load_encoder(self._thresher_store, spec.dictionary)
-            self._thresher_encoder = encoder.to(self.device)
+            encoder, dictionary = load_encoder(self._thresher_store, spec.dictionary)
+            self._thresher_encoder = encoder_at_site(encoder, dictionary, spec.sites[0]).to(self.device)
         self._thresher_sink = ShardSink(
             self._thresher_store,
             self._thresher_sites,

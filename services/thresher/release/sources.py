@@ -38,7 +38,7 @@ class Sources:
             "dictionary": str(self.dictionary.ref()),
             "weights_sha256": self.dictionary.weights().sha256,
             "fit_id": self.dictionary.fit_id,
-            "training_harvest_id": self.dictionary.harvest_id,
+            "training_harvest_id": ",".join(self.dictionary.harvest_ids),
             "corpus_id": self.features.corpus_id,
             "encoding_harvest_id": self.features.harvest_id,
             "features_id": self.features.features_id,

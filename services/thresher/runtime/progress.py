@@ -17,6 +17,9 @@ class Meter(Protocol):
 
     def advance(self, amount: int) -> None: ...
 
+    def note(self, text: str) -> None:
+        """What to say beside the figures from now on."""
+
 
 @contextmanager
 def progress(title: str, total: int, unit: str, done: int = 0) -> Iterator[Meter]:
@@ -39,6 +42,7 @@ def _bar(console: Console) -> Progress:
         BarColumn(),
         TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"),
         TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -49,18 +53,25 @@ def _bar(console: Console) -> Progress:
 class _BarMeter:
     def __init__(self, bar: Progress, title: str, total: int, unit: str, done: int) -> None:
         self._bar, self._unit, self._start_s, self._new = bar, unit, time.monotonic(), 0
-        self._task = bar.add_task(title, total=total, completed=done, unit=unit, rate="")
+        self._task = bar.add_task(title, total=total, completed=done, unit=unit, rate="", note="")
 
     def advance(self, amount: int) -> None:
         self._new += amount
         rate = self._new / max(time.monotonic() - self._start_s, 1e-9)
         self._bar.update(self._task, advance=amount, rate=f"{rate:,.1f} {self._unit}/s")
 
+    def note(self, text: str) -> None:
+        self._bar.update(self._task, note=text)
+
 
 class _LineMeter:
     def __init__(self, title: str, total: int, unit: str, done: int) -> None:
         self._title, self._total, self._unit, self._before, self._new = title, total, unit, done, 0
         self._start_s = self._shown_s = time.monotonic()
+        self._note = ""
+
+    def note(self, text: str) -> None:
+        self._note = f", {text}"
 
     def advance(self, amount: int) -> None:
         self._new += amount
@@ -78,7 +89,7 @@ class _LineMeter:
         left = f"{(self._total - done) / rate:,.0f} s left" if rate else "time left unknown"
         print(
             f"{self._title}: {done:,}/{self._total:,} {self._unit}, {rate:,.1f} {self._unit}/s, "
-            f"{elapsed_s:,.0f} s, {left}",
+            f"{elapsed_s:,.0f} s, {left}{self._note}",
             file=sys.stderr,
             flush=True,
         )

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from fixtures.harvests import write_harvest
+from fixtures.remote_stores import RemoteStore
 from thresher.activations.dense_reader import DenseSite, verify_site
-from thresher.activations.loader import BatchLoader, BatchPlan
-from thresher.activations.shuffle import EndlessOrder
 from thresher.activations.split_rows import SplitRows
 from thresher.contracts.errors import IntegrityError, SpecError
 from thresher.contracts.manifests import FileEntry, HarvestManifest, SplitRange
@@ -48,25 +47,6 @@ def test_the_manifest_states_the_error_of_its_encoding(
         stored = site.gather(np.arange(len(activations))).numpy()
     error = np.linalg.norm(stored - activations) / np.linalg.norm(activations)
     assert 0 < error <= manifest.sites[SITE].relative_error < 2**-8
-
-
-class RemoteStore:
-    """A store that is not a local folder, as far as its readers can tell, and counts what they fetch."""
-
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
-        self.fetched: list[str] = []
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._store, name)
-
-    def local_path(self, key: str) -> None:
-        return None
-
-    def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
-        if start == 0:
-            self.fetched.append(key)
-        return self._store.get(key, start, stop)
 
 
 def test_remote_shards_are_fetched_once(store: ObjectStore, tmp_path: Path, activations: np.ndarray) -> None:
@@ -160,67 +140,6 @@ def test_split_rows_of_a_harvest_that_left_sequences_out(store: ObjectStore, act
 def test_no_row_left_is_a_fault_of_the_spec(store: ObjectStore, activations: np.ndarray) -> None:
     with pytest.raises(SpecError, match="min_position"):
         SplitRows(harvest(store, activations), "fit", LENGTH)
-
-
-def test_loader_yields_the_planned_batches_from_any_step(
-    store: ObjectStore, tmp_path: Path, activations: np.ndarray
-) -> None:
-    manifest = harvest(store, activations)
-    rows = SplitRows(manifest, "fit", 1)
-    order = EndlessOrder(len(rows), seed=0)
-    with DenseSite(store, manifest, SITE, tmp_path) as site:
-        whole = [BatchPlan(rows, order, 50).gather(site, step) for step in range(10)]
-        for world_size in (1, 2, 3):
-            loaders = [
-                BatchLoader(site, BatchPlan(rows, order, 50, rank, world_size), 4, 10)
-                for rank in range(world_size)
-            ]
-            batches = [[x_BD for _, x_BD in entered(loader)] for loader in loaders]
-            for step in range(4, 10):
-                joined = torch.cat([batches[rank][step - 4] for rank in range(world_size)])
-                assert torch.equal(joined, whole[step])
-
-
-def test_loader_hands_on_the_failure_of_its_thread(
-    store: ObjectStore, tmp_path: Path, activations: np.ndarray
-) -> None:
-    manifest = harvest(store, activations)
-    rows = SplitRows(manifest, "report", 0)
-    with DenseSite(store, manifest, SITE, tmp_path) as site:
-        outside = EndlessOrder(len(rows) + 10_000, seed=0)
-        with (
-            BatchLoader(site, BatchPlan(rows, outside, 50), 0, 3) as loader,
-            pytest.raises((IndexError, AssertionError)),
-        ):
-            list(loader)
-
-
-def test_loader_reads_ahead_no_further_than_its_depth(
-    store: ObjectStore, tmp_path: Path, activations: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    manifest = harvest(store, activations)
-    rows = SplitRows(manifest, "fit", 0)
-    gathered: list[int] = []
-    original = BatchPlan.gather
-
-    def gather(plan: BatchPlan, site: DenseSite, step: int) -> torch.Tensor:
-        gathered.append(step)
-        return original(plan, site, step)
-
-    monkeypatch.setattr(BatchPlan, "gather", gather)
-    with DenseSite(store, manifest, SITE, tmp_path) as site:
-        loader = BatchLoader(site, BatchPlan(rows, EndlessOrder(len(rows), 0), 8), 0, 100, depth=2)
-        with loader:
-            iterator = iter(loader)
-            for step in range(5):
-                next(iterator)
-                assert len(gathered) <= step + 1 + 2 + 1  # taken, queued, and the one in hand
-    assert len(gathered) < 100
-
-
-def entered(loader: BatchLoader) -> list[tuple[int, torch.Tensor]]:
-    with loader:
-        return list(loader)
 
 
 def cached(folder: Path) -> list[Path]:

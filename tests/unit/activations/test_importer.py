@@ -21,6 +21,7 @@ from thresher.contracts.manifests import HarvestManifest
 from thresher.contracts.schemas import ROWS
 from thresher.dictionary.job import FitJob
 from thresher.dictionary.spec import BatchTopKSpec, FitSpec, TrainingSpec
+from thresher.dictionary.target_spec import AutoencoderTarget
 from thresher.dictionary.train_loop import train_and_publish
 from thresher.latents.weights import load_encoder
 from thresher.release.verify import verify
@@ -180,7 +181,7 @@ def test_a_fit_on_imported_rows_finds_the_planted_features(tmp_path: Path) -> No
     spec = FitSpec(
         root=store.url,
         harvest=harvest.harvest_id,
-        site="embedding.0",
+        target=AutoencoderTarget(kind="autoencoder", site="embedding.0"),
         name="imported",
         architecture=BatchTopKSpec(num_latents=40, k=2),
         training=TrainingSpec.parse(training),

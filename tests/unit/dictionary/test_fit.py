@@ -32,8 +32,8 @@ def changed(spec: FitSpec, **values: object) -> FitSpec:
 @pytest.mark.parametrize(
     ("values", "field"),
     [
-        ({"site": "resid_post.7"}, "site"),
-        ({"site": "nowhere"}, "site"),
+        ({"target": {"kind": "autoencoder", "site": "resid_post.7"}}, "target"),
+        ({"target": {"kind": "autoencoder", "site": "nowhere"}}, "target.site"),
         ({"name": "a/b"}, "name"),
         ({"version": "a/b"}, "version"),
         ({"architecture": {"num_latents": 64, "k": 16}}, "k"),

@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load
 
+from fixtures.targets import autoencoder_target
 from thresher.contracts import paths
 from thresher.contracts.errors import IntegrityError, MissingArtifactError, SpecError
 from thresher.contracts.manifests import DictionaryManifest, ReconstructionMetrics
@@ -102,9 +103,9 @@ def publish(store: ObjectStore, encoder: SparseEncoder) -> DictionaryManifest:
         fit_id="0",
         spec={},
         architecture="batch_topk",
-        harvest_id="h",
-        site="resid_post.0",
+        target=autoencoder_target("resid_post.0", "h", D),
         d_in=D,
+        d_out=D,
         num_latents=F,
         k=3,
         num_training_rows=1,
