@@ -3,10 +3,11 @@
 Shape suffixes: B rows of this worker's part of a global batch, D width of the input, E width of the output.
 """
 
-import queue
-import threading
+import itertools
 import time
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -14,11 +15,11 @@ from typing import Self
 import torch
 
 from thresher.activations.read_meter import ReadMeter
+from thresher.activations.recycled_arrays import RecycledArrays
 from thresher.activations.row_pairs import RowPairs
 from thresher.activations.row_source import RowSource, gather_pairs
 from thresher.activations.shuffle import RowOrder, RowRange, worker_slice
 
-POLL_S = 0.1
 READ_ROWS = 4096
 
 
@@ -32,11 +33,11 @@ class BatchPlan:
     rank: int = 0
     world_size: int = 1
 
-    def gather(self, source: RowSource, step: int) -> RowPairs:
+    def gather(self, source: RowSource, step: int, arrays: RecycledArrays | None = None) -> RowPairs:
         """This worker's part of the global batch of a step, float32."""
         part = worker_slice(self.batch_rows, self.rank, self.world_size)
         start = step * self.batch_rows
-        return gather_pairs(source, self.order.items(start + part.start, start + part.stop))
+        return gather_pairs(source, self.order.items(start + part.start, start + part.stop), arrays)
 
     def ahead(self, step: int) -> list[RowRange]:
         """The ranges of rows that this step and those after it read, where the order keeps to ranges."""
@@ -46,67 +47,66 @@ class BatchPlan:
 class BatchLoader:
     """Iterates over the batches of steps [start_step, stop_step), at most `depth` of them ahead.
 
-    Use as a context manager; a failure of the reading thread is raised to the reader of the batches.
+    Use as a context manager; a failure to read is raised to the reader of the batches. The memory of a batch is used
+    again once nothing refers to its tensors.
     """
 
     def __init__(
-        self, source: RowSource, plan: BatchPlan, start_step: int, stop_step: int, depth: int = 2
+        self,
+        source: RowSource,
+        plan: BatchPlan,
+        start_step: int,
+        stop_step: int,
+        depth: int = 2,
+        num_threads: int = 1,
     ) -> None:
         self.meter = ReadMeter()
         """Who waits for whom."""
-        self._source, self._plan = source, plan
+        self._source, self._plan, self._depth = source, plan, depth
         self._steps = range(start_step, stop_step)
-        self._queue: queue.Queue[RowPairs | BaseException] = queue.Queue(maxsize=depth)
+        self._arrays = RecycledArrays()
+        self._ahead: deque[Future[RowPairs]] = deque()
         self._expected: list[RowRange] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._read_ahead, name="batch-loader", daemon=True)
+        self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="batch-loader")
 
     def __enter__(self) -> Self:
-        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._threads.shutdown(wait=True, cancel_futures=True)
         if self._expected:
             self._source.expect([])
 
     def __iter__(self) -> Iterator[tuple[int, RowPairs]]:
+        steps = iter(self._steps)
+        for step in itertools.islice(steps, self._depth):
+            self._begin(step)
         for step in self._steps:
-            start_s, num_ready = time.perf_counter(), self._queue.qsize()
-            item = self._queue.get()
-            if isinstance(item, BaseException):
-                raise item
-            num_rows = len(item.x_BD)
+            start_s, num_ready = time.perf_counter(), sum(future.done() for future in self._ahead)
+            pairs = self._ahead.popleft().result()
+            num_rows = len(pairs.x_BD)
             self.meter.add_taken(
                 num_rows, num_rows * self._source.row_bytes, time.perf_counter() - start_s, num_ready
             )
-            yield step, item
+            if (following := next(steps, None)) is not None:
+                self._begin(following)
+            yield step, pairs
 
-    def _read_ahead(self) -> None:
-        try:
-            for step in self._steps:
-                start_s = time.perf_counter()
-                if (ahead := self._plan.ahead(step)) != self._expected:
-                    self._source.expect(ahead)
-                    self._expected = ahead
-                pairs = self._plan.gather(self._source, step)
-                self.meter.add_read(time.perf_counter() - start_s)
-                if not self._offer(pairs):
-                    return
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that reads the batches
-            self._offer(error)
+    def _begin(self, step: int) -> None:
+        """Expectations follow the order of steps, and come before any read of theirs."""
+        if (ahead := self._plan.ahead(step)) != self._expected:
+            wait(self._ahead)  # reads under way need what is expected so far
+            self._source.expect(ahead)
+            self._expected = ahead
+        self._ahead.append(self._threads.submit(self._read, step))
 
-    def _offer(self, item: RowPairs | BaseException) -> bool:
-        while not self._stop.is_set():
-            try:
-                self._queue.put(item, timeout=POLL_S)
-            except queue.Full:
-                continue
-            return True
-        return False
+    def _read(self, step: int) -> RowPairs:
+        start_s = time.perf_counter()
+        pairs = self._plan.gather(self._source, step, self._arrays)
+        self.meter.add_read(time.perf_counter() - start_s)
+        return pairs
 
 
 def read_batches(

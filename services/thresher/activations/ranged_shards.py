@@ -55,68 +55,71 @@ class RangedShards:
         self._layout_locks = [threading.Lock() for _ in self._shards]
         self._held: dict[RowRange, Future[list[StoredRun]]] = {}
         self._pool = ThreadPoolExecutor(NUM_READS, thread_name_prefix="ranged-read")
-        self._table: tuple[Pieces, list[StoredRun]] | None = None
+        self._table: Pieces | None = None
+        self._lock = threading.Lock()
 
     def expect(self, ranges: Iterable[RowRange]) -> None:
         """Begin to fetch these ranges of rows, and let go of all that is not among them."""
-        wanted = {part for first, stop in ranges for part in self._within_shards(first, stop)}
-        if wanted == self._held.keys():
-            return
-        for key in self._held.keys() - wanted:
-            self._held.pop(key).cancel()
-        for key in sorted(wanted - self._held.keys()):
-            self._held[key] = self._pool.submit(self._fetch, *key)
-        self._table = None
+        wanted = dict.fromkeys(part for first, stop in ranges for part in self._within_shards(first, stop))
+        with self._lock:
+            for key in self._held.keys() - wanted.keys():
+                self._held.pop(key).cancel()
+            for key in wanted:  # in the order of the ranges: what is needed first comes first
+                if key not in self._held:
+                    self._held[key] = self._pool.submit(self._fetch, *key)
+            self._table = None
 
     def pieces(self, rows_N: IndexArray) -> Pieces:
         """Where rows lie, once they are here. Rows that were not expected are fetched for this call alone."""
-        if self._table is None or not self._table[0].cover(rows_N).all():
-            self._table = self._wait_for(rows_N)
-        pieces, _ = self._table
-        missing_N = rows_N[~pieces.cover(rows_N)]
-        if missing_N.size == 0:
-            return pieces
-        chunks = np.unique(missing_N // UNEXPECTED_ROWS) * UNEXPECTED_ROWS
-        stop_row = int(self._starts[-1])
-        ranges = [(first, min(first + UNEXPECTED_ROWS, stop_row)) for first in chunks.tolist()]
-        parts = [part for first, stop in ranges for part in self._within_shards(first, stop)]
-        extra = [run for runs in self._pool.map(lambda part: self._fetch(*part), parts) for run in runs]
-        self._table = self._as_table(extra + self._arrived())
-        return self._table[0]
+        with self._lock:
+            if self._table is None or not self._table.cover(rows_N).all():
+                self._wait_for(rows_N)
+                self._table = self._as_pieces(self._arrived())
+            missing_N = rows_N[~self._table.cover(rows_N)]
+            if missing_N.size:
+                self._table = self._as_pieces(self._fetch_around(missing_N) + self._arrived())
+            return self._table
 
     def close(self) -> None:
         """Let go of everything."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-        self._held.clear()
-        self._table = None
+        with self._lock:
+            self._held.clear()
+            self._table = None
 
     @property
     def held_bytes(self) -> int:
         """Of the ranges that have arrived."""
-        return sum(run.num_bytes for run in self._arrived())
+        with self._lock:
+            return sum(run.num_bytes for run in self._arrived())
 
-    def _wait_for(self, rows_N: IndexArray) -> tuple[Pieces, list[StoredRun]]:
+    def _wait_for(self, rows_N: IndexArray) -> None:
         """Wait for the ranges that hold these rows; others may still be under way."""
         for (first, stop), future in self._held.items():
             if not future.done() and ((rows_N >= first) & (rows_N < stop)).any():
                 future.result()
-        return self._as_table(self._arrived())
 
     def _arrived(self) -> list[StoredRun]:
-        return [run for future in list(self._held.values()) if future.done() for run in future.result()]
+        return [run for future in self._held.values() if future.done() for run in future.result()]
 
-    def _as_table(self, runs: list[StoredRun]) -> tuple[Pieces, list[StoredRun]]:
-        """Runs may overlap where an unexpected chunk meets expected ones: the table is searched by first rows, so that
-        of two runs the later must reach as far."""
-        ordered = sorted(runs, key=lambda run: (run.first_row, len(run.raw_ND)))
+    def _fetch_around(self, rows_N: IndexArray) -> list[StoredRun]:
+        stop_row = int(self._starts[-1])
+        firsts = (np.unique(rows_N // UNEXPECTED_ROWS) * UNEXPECTED_ROWS).tolist()
+        ranges = [(first, min(first + UNEXPECTED_ROWS, stop_row)) for first in firsts]
+        parts = [part for first, stop in ranges for part in self._within_shards(first, stop)]
+        return [run for runs in self._pool.map(lambda part: self._fetch(*part), parts) for run in runs]
+
+    def _as_pieces(self, runs: list[StoredRun]) -> Pieces:
+        """Runs may overlap where unexpected rows lie between expected ones. A row is looked for in the last run that
+        begins at or before it: one that ends before another, earlier run is left out."""
         kept: list[StoredRun] = []
         reach = -1
-        for run in ordered:
+        for run in sorted(runs, key=lambda run: (run.first_row, len(run.raw_ND))):
             stop = run.first_row + len(run.raw_ND)
             if stop > reach:
                 kept.append(run)
                 reach = stop
-        return pieces_of(kept, self._width), kept
+        return pieces_of(kept, self._width)
 
     def _within_shards(self, first: int, stop: int) -> Iterator[RowRange]:
         """A range cut where shards end."""

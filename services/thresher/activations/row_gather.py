@@ -42,6 +42,11 @@ class Pieces:
     spreads_SD: FloatArray
     """[0, 0] where rows are not centred."""
     centres_SD: FloatArray
+    hints: IndexArray
+    """Piece in which each stretch of 2 ** hint_shift rows begins, so that a row's piece is found in a step or two."""
+    hint_shift: int
+    owners: Any
+    """Whoever the memory belongs to."""
 
     def cover(self, rows_N: IndexArray) -> npt.NDArray[np.bool_]:
         """Which rows lie in one of the runs."""
@@ -69,6 +74,8 @@ def gather_rows(
     num_blocks = -(-width // INT8_BLOCK_COLUMNS)
     piece_N, x_N, scale_N = _locate(
         pieces.first_rows_P,
+        pieces.hints,
+        pieces.hint_shift,
         pieces.x_addresses_P,
         pieces.scale_addresses_P,
         rows_N,
@@ -114,23 +121,20 @@ compiled = nb.njit(nogil=True, cache=True)
 
 
 @compiled
-def _locate(first_rows_P, x_addresses_P, scale_addresses_P, rows_N, x_bytes, scale_bytes):  # type: ignore[no-untyped-def]
-    count = rows_N.shape[0]
+def _locate(first_rows_P, hints, hint_shift, x_addresses_P, scale_addresses_P, rows_N, x_bytes, scale_bytes):  # type: ignore[no-untyped-def]
+    count, last = rows_N.shape[0], first_rows_P.shape[0] - 1
     piece_N = np.empty(count, np.int64)
     x_N = np.empty(count, np.uint64)
     scale_N = np.empty(count, np.uint64)
     for n in range(count):
-        low, high = 0, first_rows_P.shape[0]
-        while high - low > 1:
-            middle = (low + high) // 2
-            if first_rows_P[middle] <= rows_N[n]:
-                low = middle
-            else:
-                high = middle
-        within = rows_N[n] - first_rows_P[low]
-        piece_N[n] = low
-        x_N[n] = x_addresses_P[low] + np.uint64(within * x_bytes)
-        scale_N[n] = scale_addresses_P[low] + np.uint64(within * scale_bytes)
+        row = rows_N[n]
+        piece = hints[row >> hint_shift]
+        while piece < last and first_rows_P[piece + 1] <= row:
+            piece += 1
+        within = row - first_rows_P[piece]
+        piece_N[n] = piece
+        x_N[n] = x_addresses_P[piece] + np.uint64(within * x_bytes)
+        scale_N[n] = scale_addresses_P[piece] + np.uint64(within * scale_bytes)
     return piece_N, x_N, scale_N
 
 

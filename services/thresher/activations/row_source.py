@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from thresher.activations.dense_reader import DenseSite
+from thresher.activations.recycled_arrays import RecycledArrays
 from thresher.activations.row_gather import FloatArray, IndexArray
 from thresher.activations.row_pairs import RowPairs
 from thresher.activations.shuffle import RowRange
@@ -53,11 +54,14 @@ class PairArrays:
     y_BE: FloatArray
 
 
-def gather_pairs(source: RowSource, numbers_N: IndexArray) -> RowPairs:
-    """Pairs by number, in the order asked for, float32."""
+def gather_pairs(
+    source: RowSource, numbers_N: IndexArray, arrays: RecycledArrays | None = None
+) -> RowPairs:
+    """Pairs by number, in the order asked for, float32; in recycled memory, if there is some."""
+    arrays = arrays or RecycledArrays()
     count = len(numbers_N)
-    x_BD = np.empty((count, sum(source.input_widths)), np.float32)
-    y_BE = x_BD if source.is_reconstruction else np.empty((count, sum(source.output_widths)), np.float32)
+    x_BD = arrays.empty(count, sum(source.input_widths))
+    y_BE = x_BD if source.is_reconstruction else arrays.empty(count, sum(source.output_widths))
     source.gather_into(PairArrays(x_BD, y_BE), np.asarray(numbers_N, np.int64), np.arange(count))
     x = torch.from_numpy(x_BD)
     return RowPairs(x, x if y_BE is x_BD else torch.from_numpy(y_BE))

@@ -37,31 +37,36 @@ def _round_keys(seed: int, epoch: int, window: int | None) -> KeyArray:
 
 
 @nb.njit(nogil=True, cache=True)
-def _encipher(value, keys, shift, mask):  # type: ignore[no-untyped-def]
-    left, right = value >> shift, value & mask
+def _encipher(values_N, keys, half_bits):  # type: ignore[no-untyped-def]
+    """In place. A round over all values before the next, so that the loop within is vectorised."""
+    shift = np.uint64(half_bits)
+    mask = (np.uint64(1) << shift) - np.uint64(1)
+    left_N, right_N = values_N >> shift, values_N & mask
     for index in range(keys.shape[0]):
-        mixed = right + keys[index]
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * FIRST_MULTIPLIER
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * SECOND_MULTIPLIER
-        mixed = mixed ^ (mixed >> np.uint64(31))
-        left, right = right, left ^ (mixed & mask)
-    return (left << shift) | right
+        key = keys[index]
+        for n in range(values_N.shape[0]):
+            right = right_N[n]
+            mixed = right + key
+            mixed = (mixed ^ (mixed >> np.uint64(30))) * FIRST_MULTIPLIER
+            mixed = (mixed ^ (mixed >> np.uint64(27))) * SECOND_MULTIPLIER
+            mixed = mixed ^ (mixed >> np.uint64(31))
+            right_N[n] = left_N[n] ^ (mixed & mask)
+            left_N[n] = right
+    for n in range(values_N.shape[0]):
+        values_N[n] = (left_N[n] << shift) | right_N[n]
 
 
 @nb.njit(nogil=True, cache=True)
 def _permute(positions_N, num_items, keys, half_bits):  # type: ignore[no-untyped-def]
-    shift = np.uint64(half_bits)
-    mask = (np.uint64(1) << shift) - np.uint64(1)
     limit = np.uint64(num_items)
-    items_N = np.empty(positions_N.shape[0], np.uint64)
-    # Two passes: the first has no loop within, so that it is vectorised.
-    for n in range(positions_N.shape[0]):
-        items_N[n] = _encipher(np.uint64(positions_N[n]), keys, shift, mask)
-    for n in range(positions_N.shape[0]):
-        item = items_N[n]
-        while item >= limit:
-            item = _encipher(item, keys, shift, mask)
-        items_N[n] = item
+    items_N = positions_N.astype(np.uint64)
+    _encipher(items_N, keys, half_bits)
+    outside = np.flatnonzero(items_N >= limit)
+    while outside.size:
+        again = items_N[outside]
+        _encipher(again, keys, half_bits)
+        items_N[outside] = again
+        outside = outside[again >= limit]
     return items_N.view(np.int64)
 
 

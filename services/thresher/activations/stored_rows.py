@@ -9,6 +9,9 @@ from thresher.activations.row_decoding import RawRows, RowDecoding
 from thresher.activations.row_gather import Pieces
 
 
+MAX_HINTS = 1 << 20
+
+
 @dataclass(frozen=True)
 class StoredRun:
     """Rows [first_row, first_row + N) of the site."""
@@ -24,7 +27,7 @@ class StoredRun:
 
 
 def pieces_of(runs: Sequence[StoredRun], width: int) -> Pieces:
-    """The addresses of runs in ascending order; they hold as long as somebody keeps the runs."""
+    """The addresses of runs in ascending order."""
     firsts = np.array([run.first_row for run in runs], np.int64)
     counts = np.array([len(run.raw_ND) for run in runs], np.int64)
     known: dict[bytes, int] = {}
@@ -37,7 +40,11 @@ def pieces_of(runs: Sequence[StoredRun], width: int) -> Pieces:
         if len(known) > len(tables):
             tables.append((spread_D, centre_D))
     centred = any(run.decoding.spread_D is not None for run in runs)
+    hints, hint_shift = _hints(firsts, firsts + counts)
     return Pieces(
+        hints=hints,
+        hint_shift=hint_shift,
+        owners=tuple(runs),
         first_rows_P=firsts,
         stop_rows_P=firsts + counts,
         x_addresses_P=np.array([run.raw_ND.ctypes.data for run in runs], np.uint64),
@@ -55,3 +62,14 @@ def _centring(decoding: RowDecoding, width: int) -> tuple[np.ndarray, np.ndarray
     if decoding.spread_D is None or decoding.centre_D is None:
         return np.ones(width, np.float32), np.zeros(width, np.float32)
     return decoding.spread_D.astype(np.float32), decoding.centre_D.astype(np.float32)
+
+
+def _hints(firsts: np.ndarray, stops: np.ndarray) -> tuple[np.ndarray, int]:
+    """A stretch is about as long as a short run, but for runs so short that the table would be large."""
+    if len(firsts) == 0:
+        return np.zeros(1, np.int64), 0
+    num_rows = int(stops.max())
+    stretch = max(1, int(np.median(stops - firsts)) // 2, num_rows // MAX_HINTS)
+    shift = stretch.bit_length() - 1
+    starts = np.arange((num_rows >> shift) + 1, dtype=np.int64) << shift
+    return np.maximum(np.searchsorted(firsts, starts, side="right") - 1, 0), shift
