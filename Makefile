@@ -10,7 +10,7 @@ BROKEN_BESIDE_TORCH := torchvision torchaudio torchcodec
 
 FAST_TESTS = $(BIN)/pytest tests/unit -m "not real and not fault" -n 2
 
-.PHONY: setup demo test test-fast faults lint types schemas bench bench-harvest bench-cluster venvs clean
+.PHONY: setup demo test test-fast faults lint types schemas bench bench-harvest bench-cluster bench-reader venvs clean
 
 setup: $(VENV)/.installed
 
@@ -68,10 +68,14 @@ venvs: .venvs/saelens/.installed .venvs/bare/.installed
 clean:
 	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache
 
-bench: bench-harvest bench-cluster
+bench: bench-harvest bench-cluster bench-reader
 
 bench-harvest: setup
 	PYTHONPATH=tests/bench $(BIN)/python tests/bench/bench_harvest.py $(BENCH)
 
 bench-cluster: setup
 	PYTHONPATH=tests $(BIN)/python tests/bench/bench_cluster.py $(BENCH)
+
+# SAELens' side runs in its own environment.
+bench-reader: setup .venvs/saelens/.installed
+	PYTHONPATH=tests/bench $(BIN)/python tests/bench/bench_reader.py $(BENCH)

@@ -27,9 +27,7 @@ class ReadFigures:
 def who_waits(data_wait_share: float, bytes_per_s: float, queue_depth: float) -> str:
     """In words, for a line of progress."""
     side = "waits for data" if data_wait_share > WAITING_SHARE else "compute-bound"
-    return (
-        f"{side} ({data_wait_share:.0%} waiting, {queue_depth:.1f} batches ready, {bytes_per_s / 1e6:,.0f} MB/s)"
-    )
+    return f"{side} ({data_wait_share:.0%} waiting, {queue_depth:.1f} batches ready, {bytes_per_s / 1e6:,.0f} MB/s)"
 
 
 class ReadMeter:

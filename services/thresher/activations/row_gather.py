@@ -109,9 +109,7 @@ def _prefetch(_context: Any, _address: Any) -> Any:
         kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         read, low_locality, data = (ir.Constant(number, value) for value in (0, 0, 1))
-        builder.call(
-            function, [builder.inttoptr(arguments[0], cgutils.voidptr_t), read, low_locality, data]
-        )
+        builder.call(function, [builder.inttoptr(arguments[0], cgutils.voidptr_t), read, low_locality, data])
         return context.get_dummy_value()
 
     return types.void(types.uint64), codegen

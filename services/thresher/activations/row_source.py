@@ -54,9 +54,7 @@ class PairArrays:
     y_BE: FloatArray
 
 
-def gather_pairs(
-    source: RowSource, numbers_N: IndexArray, arrays: RecycledArrays | None = None
-) -> RowPairs:
+def gather_pairs(source: RowSource, numbers_N: IndexArray, arrays: RecycledArrays | None = None) -> RowPairs:
     """Pairs by number, in the order asked for, float32; in recycled memory, if there is some."""
     arrays = arrays or RecycledArrays()
     count = len(numbers_N)
@@ -164,5 +162,9 @@ class StackedRows:
         for index, part in enumerate(self._parts):
             first, stop = int(self.starts[index]), int(self.starts[index + 1])
             part.expect(
-                [(max(low, first) - first, min(high, stop) - first) for low, high in wanted if low < stop and high > first]
+                [
+                    (max(low, first) - first, min(high, stop) - first)
+                    for low, high in wanted
+                    if low < stop and high > first
+                ]
             )

@@ -59,7 +59,9 @@ class SplitRows:
     def to_harvest_rows(self, numbers_N: IndexArray) -> IndexArray:
         """Row numbers within the split to row numbers within the harvest."""
         numbers_N = np.ascontiguousarray(numbers_N, np.int64)
-        assert numbers_N.size == 0 or (numbers_N.min() >= 0 and numbers_N.max() < len(self)), "outside the split"
+        assert numbers_N.size == 0 or (numbers_N.min() >= 0 and numbers_N.max() < len(self)), (
+            "outside the split"
+        )
         rows_N: IndexArray = _to_rows(
             numbers_N,
             self._sequence_stops,

@@ -8,7 +8,6 @@ import numpy as np
 from thresher.activations.row_decoding import RawRows, RowDecoding
 from thresher.activations.row_gather import Pieces
 
-
 MAX_HINTS = 1 << 20
 
 
@@ -52,8 +51,12 @@ def pieces_of(runs: Sequence[StoredRun], width: int) -> Pieces:
             [0 if run.scale_NG is None else run.scale_NG.ctypes.data for run in runs], np.uint64
         ),
         decodings_P=decodings,
-        spreads_SD=np.stack([spread for spread, _ in tables]) if centred else np.empty((0, width), np.float32),
-        centres_SD=np.stack([centre for _, centre in tables]) if centred else np.empty((0, width), np.float32),
+        spreads_SD=np.stack([spread for spread, _ in tables])
+        if centred
+        else np.empty((0, width), np.float32),
+        centres_SD=np.stack([centre for _, centre in tables])
+        if centred
+        else np.empty((0, width), np.float32),
     )
 
 

@@ -258,7 +258,9 @@ class DictionaryManifest(Record):
     def harvest_ids(self) -> list[str]:
         """Every harvest that it was fitted to, the first of the spec first."""
         sites = [*self.target.inputs, *self.target.outputs]
-        return list(dict.fromkeys([*(item.harvest_id for item in sites), *(m.harvest_id for m in self.mixture)]))
+        return list(
+            dict.fromkeys([*(item.harvest_id for item in sites), *(m.harvest_id for m in self.mixture)])
+        )
 
     def weights(self) -> FileEntry:
         return next(entry for entry in self.files if entry.key.endswith("sae_weights.safetensors"))

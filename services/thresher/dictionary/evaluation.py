@@ -36,7 +36,9 @@ def fold_scale(weights: Weights, scale: float) -> SparseEncoder:
 def calibrate(encoder: SparseEncoder, rows: TargetRows, spec: FitSpec) -> SparseEncoder:
     """The encoder with its threshold, calibrated on a sample of training rows so that their mean L0 is k."""
     num_rows = min(len(rows.fit), spec.training.calibration_rows)
-    batches = (pairs.x_BD.to(encoder.b_dec_D.device) for pairs in read_batches(rows.fit, rows.order, num_rows))
+    batches = (
+        pairs.x_BD.to(encoder.b_dec_D.device) for pairs in read_batches(rows.fit, rows.order, num_rows)
+    )
     threshold = calibrate_threshold(encoder, batches, num_rows, spec.architecture.k)
     return replace(encoder, threshold_F=torch.full_like(encoder.threshold_F, threshold))
 

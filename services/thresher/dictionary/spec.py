@@ -100,7 +100,7 @@ class FitSpec(Spec):
     """Store of the harvest and of the dictionary: file:///… or s3://bucket/prefix."""
     harvest: str
     """Id of a harvest of dense activations."""
-    mixture: list[MixedHarvestSpec] = []
+    mixture: list[MixedHarvestSpec] = Field(default_factory=list)
     """Further harvests whose rows are mixed in, each with its weight relative to 1 of `harvest`."""
     target: TargetSpec
     """Which rows the dictionary reads and reconstructs."""

@@ -102,7 +102,10 @@ def read_harvests(store: ObjectStore, spec: FitSpec) -> TargetHarvests:
     named += [item.harvest for item in (*spec.target.inputs, *spec.target.outputs) if item.harvest]
     return TargetHarvests(
         spec,
-        {name: read_record(store, paths.manifest(paths.harvest(name)), HarvestManifest) for name in dict.fromkeys(named)},
+        {
+            name: read_record(store, paths.manifest(paths.harvest(name)), HarvestManifest)
+            for name in dict.fromkeys(named)
+        },
     )
 
 
@@ -205,8 +208,8 @@ def _check_limits(harvests: TargetHarvests, store: ObjectStore) -> None:
             "training.shuffle",
             shuffle.kind,
             allowed=["blocks"],
-            mend=f"The target's shards take {size_gib:,.1f} GiB and cache_gib is {spec.cache_gib:g}: raise cache_gib, or "
-            "set training.shuffle to {kind: blocks}, which shuffles within windows and reads each byte once an epoch.",
+            mend=f"The target's shards take {size_gib:,.3g} GiB and cache_gib is {spec.cache_gib:g}: raise cache_gib, "
+            "or set training.shuffle to {kind: blocks}, which reads each byte once an epoch.",
         )
     needed_gib = harvests.window_bytes / GIB
     if needed_gib > spec.memory_gib:

@@ -65,7 +65,7 @@ def test_order_differs_by_seed_epoch_and_window() -> None:
 
 @pytest.mark.parametrize("lag", [1, 2, 100, 256])
 def test_no_locality_within_a_window(lag: int) -> None:
-    """A chi-square over 16 x 16 cells of (place, place `lag` later) among the window's blocks: 255 degrees of freedom."""
+    """A chi-square over 16 x 16 cells of (block, block of the row `lag` later): 255 degrees of freedom."""
     order = BlockOrder(num_items=2**18, seed=2, block_rows=2**12, window_blocks=16)
     items = order.items(0, 2**16)
     blocks = np.searchsorted(np.unique(items // 2**12), items // 2**12)

@@ -57,7 +57,9 @@ def test_loader_reads_ahead_no_further_than_its_depth(
     gathered: list[int] = []
     original = BatchPlan.gather
 
-    def gather(plan: BatchPlan, source: RowSource, step: int, arrays: RecycledArrays | None = None) -> RowPairs:
+    def gather(
+        plan: BatchPlan, source: RowSource, step: int, arrays: RecycledArrays | None = None
+    ) -> RowPairs:
         gathered.append(step)
         return original(plan, source, step, arrays)
 
@@ -93,7 +95,10 @@ def test_memory_of_batches_is_used_again() -> None:
 @pytest.mark.parametrize("batch_rows", [1, 64, 195, 500])
 def test_a_split_is_read_whole_and_once(source: RowSource, batch_rows: int) -> None:
     whole = BatchPlan(StoredOrder(len(source)), len(source)).gather(source, 0).x_BD
-    parts = [pairs.x_BD.clone() for pairs in read_batches(source, StoredOrder(len(source)), len(source), batch_rows)]
+    parts = [
+        pairs.x_BD.clone()
+        for pairs in read_batches(source, StoredOrder(len(source)), len(source), batch_rows)
+    ]
     assert torch.equal(torch.cat(parts), whole)
     assert torch.equal(read_pairs(source, StoredOrder(len(source)), 37).x_BD, whole[:37])
 

@@ -13,7 +13,9 @@ from thresher.contracts.manifests import EncodingName
 WIDTHS = [1, 31, 33, 64, 100]
 
 
-def stored(encoding: EncodingName, x_ND: torch.Tensor, centred: bool) -> tuple[np.ndarray, np.ndarray | None, RowDecoding]:
+def stored(
+    encoding: EncodingName, x_ND: torch.Tensor, centred: bool
+) -> tuple[np.ndarray, np.ndarray | None, RowDecoding]:
     centre = Centre.of(x_ND) if centred else None
     dense = DenseEncoding(encoding, x_ND.shape[1], centre)
     batch = dense.record_batch([dense.encode(x_ND)])
@@ -52,7 +54,12 @@ def test_every_float16_is_exact() -> None:
     decoding = RowDecoding("float16", None, None)
     out = np.empty(raw.shape, np.float32)
     gather_rows(
-        pieces_of([StoredRun(0, raw, None, decoding)], 64), "float16", np.arange(len(raw)), out, np.arange(len(raw)), 1.0
+        pieces_of([StoredRun(0, raw, None, decoding)], 64),
+        "float16",
+        np.arange(len(raw)),
+        out,
+        np.arange(len(raw)),
+        1.0,
     )
     expected = raw.astype(np.float32)
     nan = np.isnan(expected)
@@ -80,5 +87,14 @@ def test_rows_outside_the_runs_are_not_covered() -> None:
     raw = np.zeros((10, 4), np.float16)
     decoding = RowDecoding("float16", None, None)
     pieces = pieces_of([StoredRun(10, raw, None, decoding), StoredRun(30, raw, None, decoding)], 4)
-    assert pieces.cover(np.array([9, 10, 19, 20, 29, 30, 39, 40])).tolist() == [False, True, True, False, False, True, True, False]
+    assert pieces.cover(np.array([9, 10, 19, 20, 29, 30, 39, 40])).tolist() == [
+        False,
+        True,
+        True,
+        False,
+        False,
+        True,
+        True,
+        False,
+    ]
     assert not pieces_of([], 4).cover(np.array([0])).any()

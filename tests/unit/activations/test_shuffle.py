@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from thresher.activations.block_shuffle import BlockOrder
 from thresher.activations.shuffle import EndlessOrder, RowOrder, StoredOrder, permute, worker_slice
 
-
 FIRST_OF_A_THOUSAND = [243, 444, 86, 774, 671]
 
 
