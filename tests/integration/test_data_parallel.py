@@ -15,6 +15,7 @@ from thresher.activations.shuffle import EndlessOrder
 from thresher.activations.split_rows import SplitRows
 from thresher.contracts import paths
 from thresher.contracts.manifests import HarvestManifest
+from thresher.dictionary.batch import Batch, PairLayout
 from thresher.dictionary.spec import FitSpec
 from thresher.dictionary.trainer import Trainer, initial_state
 from thresher.storage import open_store
@@ -34,12 +35,13 @@ def train(spec: FitSpec, rank: int, world_size: int, output: Path) -> None:
     plan = BatchPlan(rows, EndlessOrder(len(rows), 0), spec.training.batch_rows, rank, world_size)
     with DenseSite(store, harvest, SITE, output.parent) as site:
         sample = site.gather(rows.to_harvest_rows(np.arange(2000)))
-        state = initial_state(spec, sample + rank)
+        layout = PairLayout((sample.shape[1],), (sample.shape[1],))
+        state = initial_state(spec, layout, Batch.of_rows(sample + rank))
         if rank == 1:  # as from a checkpoint, whose order is any
             state.tensors = dict(reversed(state.tensors.items()))
-        trainer = Trainer(spec, state, torch.device("cpu"))
+        trainer = Trainer(spec, layout, state, torch.device("cpu"))
         for step in range(NUM_STEPS):
-            report = trainer.step(plan.gather(site, step))
+            report = trainer.step(Batch.of_rows(plan.gather(site, step)))
     tensors = trainer.state().tensors
     save_file({**tensors, "loss": report.reconstruction_loss, "num_active": report.num_active}, output)
 

@@ -198,7 +198,8 @@ class DictionaryManifest(Record):
     site: str
     d_in: int
     num_latents: int
-    k: int
+    k: int | None
+    """Active latents a row, of architectures where that is set."""
     num_training_rows: int
     """Rows seen, counting every epoch."""
     metrics: ReconstructionMetrics

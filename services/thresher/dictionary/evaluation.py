@@ -1,4 +1,4 @@
-"""From trained weights to the published dictionary: scale folded, threshold calibrated, quality measured.
+"""From a folded dictionary to the published one: threshold calibrated, quality measured.
 
 Shape suffixes: B rows, D width of the activations, F latents.
 """
@@ -13,7 +13,7 @@ from thresher.activations.dense_reader import DenseSite
 from thresher.activations.shuffle import EndlessOrder
 from thresher.activations.split_rows import SplitRows
 from thresher.contracts.manifests import HarvestManifest, ReconstructionMetrics
-from thresher.dictionary.batch_topk import Weights
+from thresher.dictionary.architectures.spec import BatchTopKSpec, MatryoshkaSpec
 from thresher.dictionary.spec import FitSpec
 from thresher.dictionary.threshold import calibrate_threshold
 from thresher.latents.encoder import SparseEncoder
@@ -22,25 +22,15 @@ from thresher.latents.reconstruction import ReconstructionAccumulator
 BATCH_ROWS = 4096
 
 
-def fold_scale(weights: Weights, scale: float) -> SparseEncoder:
-    """The dictionary for inputs as harvested, from one trained on inputs times `scale`; threshold 0.
-
-    With x' = s x, dividing both biases by s divides codes and reconstructions by s: W_enc and the unit-norm
-    W_dec stay as they are.
-    """
-    return SparseEncoder(
-        W_enc_DF=weights.W_enc_FD.detach().T.contiguous(),
-        b_enc_F=weights.b_enc_F.detach() / scale,
-        W_dec_FD=weights.W_dec_FD.detach().clone(),
-        b_dec_D=weights.b_dec_D.detach() / scale,
-        threshold_F=torch.zeros_like(weights.b_enc_F),
-    )
-
-
 def calibrate(
     encoder: SparseEncoder, site: DenseSite, harvest: HarvestManifest, spec: FitSpec
 ) -> SparseEncoder:
-    """The encoder with its threshold, calibrated on a sample of training rows so that their mean L0 is k."""
+    """The encoder with its threshold, which BatchTopK and Matryoshka have none of so far.
+
+    It is calibrated on a sample of training rows so that their mean L0 is k.
+    """
+    if not isinstance(spec.architecture, BatchTopKSpec | MatryoshkaSpec):
+        return encoder
     rows = SplitRows(harvest, spec.training.fit_split, spec.training.min_position)
     num_rows = min(len(rows), spec.training.calibration_rows)
     sample_N = EndlessOrder(len(rows), spec.training.seed).items(0, num_rows)
@@ -57,7 +47,7 @@ def evaluate(
     accumulator = ReconstructionAccumulator(encoder.d_in, encoder.num_latents)
     for x_BD in _batches(site, rows, np.arange(len(rows)), encoder):
         codes = encoder.encode(x_BD)
-        accumulator.add(x_BD, encoder.decode(codes), codes)
+        accumulator.add(x_BD, encoder.decode(codes, x_BD), codes)
     return accumulator.metrics()
 
 
@@ -66,4 +56,4 @@ def _batches(
 ) -> Iterator[torch.Tensor]:
     for start in range(0, len(numbers_N), BATCH_ROWS):
         harvest_rows = rows.to_harvest_rows(numbers_N[start : start + BATCH_ROWS])
-        yield site.gather(harvest_rows).to(encoder.b_dec_D.device)
+        yield site.gather(harvest_rows).to(encoder.b_dec_E.device)

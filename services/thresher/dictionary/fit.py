@@ -68,14 +68,7 @@ def check_fits_harvest(spec: FitSpec, harvest: HarvestManifest) -> None:
     check_dense_site(harvest, spec.site)
     SplitRows(harvest, spec.training.holdout_split, spec.training.min_position)
     SplitRows(harvest, spec.training.fit_split, spec.training.min_position)
-    width, k = harvest.sites[spec.site].width, spec.architecture.k
-    if k >= width:
-        raise SpecError(
-            "architecture.k",
-            k,
-            allowed=f"1 to {width - 1}",
-            mend=f"Rows of {spec.site} are {width} wide: lower k.",
-        )
+    spec.architecture.check_widths(harvest.sites[spec.site].width, spec.site)
     if spec.training.batch_rows < spec.num_workers:
         raise SpecError(
             "num_workers",

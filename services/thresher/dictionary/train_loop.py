@@ -15,8 +15,8 @@ from thresher.activations.split_rows import SplitRows
 from thresher.contracts import paths
 from thresher.contracts.errors import ThresherError
 from thresher.contracts.manifests import HarvestManifest
+from thresher.dictionary.batch import Batch, PairLayout
 from thresher.dictionary.checkpoint import Checkpoints, StepRecord
-from thresher.dictionary.evaluation import fold_scale
 from thresher.dictionary.job import FitJob
 from thresher.dictionary.publish import TrainingCurve, publish_dictionary
 from thresher.dictionary.run_progress import ProgressWriter
@@ -73,8 +73,10 @@ class _Run:
         self._rows = SplitRows(harvest, training.fit_split, training.min_position)
         self._order = EndlessOrder(len(self._rows), training.seed)
         self._checkpoints = Checkpoints(store, job.artifact, job.fit_id)
+        width = harvest.sites[job.spec.site].width
+        self._layout = PairLayout((width,), (width,))
         state, self._history = self._checkpoints.load_last() or (self._initial_state(), [])
-        self._trainer = Trainer(job.spec, state, job.device)
+        self._trainer = Trainer(job.spec, self._layout, state, job.device)
         self._progress = ProgressWriter(store, job.artifact, self._trainer.num_steps * training.batch_rows)
         self._wait_s = 0.0
 
@@ -85,7 +87,7 @@ class _Run:
         )
         with BatchLoader(self._site, plan, self._trainer.num_steps, training.num_steps) as loader:
             for step, x_BD in loader:
-                report = self._trainer.step(x_BD.to(self._job.device))
+                report = self._trainer.step(Batch.of_rows(x_BD.to(self._job.device)))
                 self._wait_s = loader.wait_s
                 done = step + 1
                 is_last = done == training.num_steps
@@ -103,8 +105,8 @@ class _Run:
             self._store,
             self._harvest,
             self._site,
-            fold_scale(self._trainer.weights, self._trainer.scale),
-            TrainingCurve(input_scale=self._trainer.scale, history=self._history),
+            self._trainer.dictionary(),
+            TrainingCurve(history=self._history),
         )
         self._checkpoints.remove()
 
@@ -116,7 +118,7 @@ class _Run:
     def _initial_state(self) -> TrainingState:
         num_rows = min(len(self._rows), self._job.spec.training.initial_rows)
         sample = self._rows.to_harvest_rows(self._order.items(0, num_rows))
-        return initial_state(self._job.spec, self._site.gather(sample))
+        return initial_state(self._job.spec, self._layout, Batch.of_rows(self._site.gather(sample)))
 
     def _save(self) -> None:
         if self._job.rank == 0:
@@ -129,6 +131,7 @@ class _Run:
             step=done,
             num_rows=done * batch_rows,
             reconstruction_loss=float(report.reconstruction_loss),
+            sparsity_loss=float(report.sparsity_loss),
             auxiliary_loss=float(report.auxiliary_loss),
             l0=float(report.num_active) / batch_rows,
             num_dead=int(report.num_dead),
