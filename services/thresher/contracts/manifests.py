@@ -242,7 +242,8 @@ class DictionaryManifest(Record):
     d_out: int
     """Values of a row that it reconstructs."""
     num_latents: int
-    k: int
+    k: int | None
+    """Active latents a row, of architectures where that is set."""
     num_training_rows: int
     """Rows seen, counting every epoch."""
     metrics: ReconstructionMetrics

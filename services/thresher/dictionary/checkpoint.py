@@ -27,7 +27,10 @@ class StepRecord(Record):
     """Rows seen."""
     reconstruction_loss: float
     """Fraction of variance unexplained, by the variance of the initial sample."""
+    sparsity_loss: float
+    """Penalty, with its coefficient; 0 where the number of active latents is fixed."""
     auxiliary_loss: float
+    """The dead latents' or the gate's own loss, without its coefficient."""
     l0: float
     num_dead: int
     learning_rate: float
@@ -38,7 +41,6 @@ class CheckpointRecord(Record):
 
     fit_id: str
     step: int
-    scale: float
     variance: float
     history: list[StepRecord] = Field(default_factory=list)
     tensors: FileEntry
@@ -61,7 +63,6 @@ class Checkpoints:
         record = CheckpointRecord(
             fit_id=self._fit_id,
             step=state.step,
-            scale=state.scale,
             variance=state.variance,
             history=history,
             tensors=FileEntry(key=key, size=len(data), sha256=writer.sha256),
@@ -90,7 +91,7 @@ class Checkpoints:
                 f"{self._store.url}/{record.tensors.key}: sha256 differs from its record. "
                 f"Delete {self._record_key} to begin again."
             )
-        return TrainingState(record.step, record.scale, record.variance, load(data)), list(record.history)
+        return TrainingState(record.step, record.variance, load(data)), list(record.history)
 
     def remove(self) -> None:
         """Once the dictionary is published."""

@@ -31,3 +31,15 @@ def gather_values(values_N: torch.Tensor) -> torch.Tensor:
     parts = [torch.empty_like(padded) for _ in range(world_size)]
     distributed.all_gather(parts, padded)
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
+def gather_rows(x_BD: torch.Tensor, numbers_N: torch.Tensor) -> torch.Tensor:
+    """x_ND: rows of the global batch, which is every worker's rows in the order of ranks, by their numbers."""
+    if not distributed.is_initialized():
+        return x_BD[numbers_N]
+    counts = gather_values(torch.tensor([len(x_BD)], device=x_BD.device))
+    local_N = numbers_N - int(counts[: distributed.get_rank()].sum())
+    own_N = (local_N >= 0) & (local_N < len(x_BD))
+    x_ND = x_BD.new_zeros(len(numbers_N), x_BD.shape[1])
+    x_ND[own_N] = x_BD[local_N[own_N]]
+    return sum_over_workers(x_ND)

@@ -68,14 +68,7 @@ def fit_id_of(spec: FitSpec) -> str:
 def check_fits_harvests(spec: FitSpec, harvests: TargetHarvests, store: ObjectStore) -> None:
     """Raise SpecError where the spec asks for what the harvests or the workers cannot give."""
     check_target(harvests, store)
-    width, k = harvests.d_in, spec.architecture.k
-    if k >= width:
-        raise SpecError(
-            "architecture.k",
-            k,
-            allowed=f"1 to {width - 1}",
-            mend=f"Rows of the target are {width} wide: lower k.",
-        )
+    spec.architecture.check_widths(harvests.d_in, harvests.sites[0].site)
     if spec.training.batch_rows < spec.num_workers:
         raise SpecError(
             "num_workers",

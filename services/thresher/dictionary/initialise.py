@@ -1,45 +1,80 @@
-"""Where training starts: input scale, centre and weights.
+"""Where training starts: how rows are mapped, and the weights that every architecture has.
 
-Shape suffixes: N sampled rows, D width of the activations, F latents.
+Shape suffixes: N sampled rows, D width of the input, E width of the output, F latents.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch.nn import functional
 
 from thresher.contracts.errors import SpecError
-from thresher.dictionary.batch_topk import Weights
+from thresher.dictionary.architectures.decoder_norms import normalise
+from thresher.dictionary.architectures.objective import Weights
+from thresher.dictionary.architectures.spec import DictionarySpec
+from thresher.dictionary.batch import Batch, PairLayout
+from thresher.dictionary.row_map import RowMap, scaling, whitening
 
 MEDIAN_MAX_ITERATIONS = 100
 MEDIAN_TOLERANCE = 1e-6
+DATA_NOISE = 0.2
+"""Norm of what is added to unit directions of data rows: latents that begin from one row differ."""
 
 
 @dataclass(frozen=True)
-class InputStatistics:
-    scale: float
-    """Inputs are multiplied by it, so that their mean norm is sqrt(D)."""
-    variance: float
-    """Mean squared distance of a scaled row from the mean row."""
-    centre_D: torch.Tensor
-    """Geometric median of the scaled rows, float32."""
+class RowMaps:
+    """How the two rows of a pair are mapped before training; one map where they are the same row."""
+
+    input: RowMap
+    output: RowMap
+
+    def apply(self, batch: Batch) -> Batch:
+        x_BD = self.input.apply(batch.x_BD)
+        return Batch(x_BD, x_BD if batch.y_BE is batch.x_BD else self.output.apply(batch.y_BE))
 
 
-def input_statistics(x_ND: torch.Tensor) -> InputStatistics:
-    """Statistics of a sample of rows.
+def row_maps(sample: Batch, layout: PairLayout, *, whiten_input: bool) -> RowMaps:
+    """Maps of a sample of pairs, as harvested.
 
     Raises:
-        SpecError: the rows are all alike or not finite.
+        SpecError: rows are not finite or all zero, or crosscoder inputs should be whitened.
     """
+    check_rows_vary(sample.x_BD)
+    check_rows_vary(sample.y_BE)
+    if whiten_input and len(layout.input_widths) > 1:
+        raise SpecError(
+            "architecture.whiten_input",
+            True,
+            allowed=[False],
+            mend="Whitening would mix the sites of a crosscoder: leave it out.",
+        )
+    input_map = whitening(sample.x_BD) if whiten_input else scaling(sample.x_BD, layout.input_widths)
+    if layout.reconstructs_input:
+        return RowMaps(input_map, input_map)
+    return RowMaps(input_map, scaling(sample.y_BE, layout.output_widths))
+
+
+def check_rows_vary(x_ND: torch.Tensor) -> float:
+    """Mean squared distance of a row from the mean row; SpecError if the rows are all alike or not finite."""
     x_ND = x_ND.double()
-    mean_norm = float(x_ND.norm(dim=1).mean())
     variance = float((x_ND - x_ND.mean(dim=0)).square().sum(dim=1).mean())
     if not 0 < variance < float("inf"):
         raise SpecError(
             "site", f"variance {variance}", mend="Rows of this site do not vary or are not finite."
         )
-    scale = x_ND.shape[1] ** 0.5 / mean_norm
-    return InputStatistics(scale, variance * scale**2, (geometric_median(x_ND) * scale).float())
+    return variance
+
+
+def centre(x_ND: torch.Tensor, kind: Literal["geometric_median", "mean", "zero"]) -> torch.Tensor:
+    """centre_D of rows, float32."""
+    match kind:
+        case "geometric_median":
+            return geometric_median(x_ND.double()).float()
+        case "mean":
+            return x_ND.double().mean(dim=0).float()
+        case "zero":
+            return torch.zeros(x_ND.shape[1])
 
 
 def geometric_median(x_ND: torch.Tensor) -> torch.Tensor:
@@ -56,13 +91,50 @@ def geometric_median(x_ND: torch.Tensor) -> torch.Tensor:
     return median_D
 
 
-def initial_weights(num_latents: int, centre_D: torch.Tensor, seed: int) -> Weights:
-    """Random unit decoder rows, the encoder their transpose, b_dec the centre (Gao et al. 2024, A.1)."""
+def initial_weights(spec: DictionarySpec, layout: PairLayout, sample: Batch, seed: int) -> Weights:
+    """Decoder rows of norm 1, and the encoder that reads them: z is the code along a row (Gao et al. 2024, A.1).
+
+    A transcoder's encoder reads other directions, of norm 1. A skip connection begins at 0 (Paulo et al. 2025).
+
+    Args:
+        spec: says how to begin.
+        layout: of the pairs.
+        sample: pairs, mapped as they are trained on.
+        seed: decides the directions.
+    """
     generator = torch.Generator().manual_seed(seed)
-    W_dec_FD = functional.normalize(torch.randn(num_latents, centre_D.numel(), generator=generator), dim=1)
-    return Weights(
-        W_enc_FD=W_dec_FD.clone(),
-        b_enc_F=torch.zeros(num_latents),
-        W_dec_FD=W_dec_FD,
-        b_dec_D=centre_D.clone(),
-    )
+    b_dec_E = centre(sample.y_BE, spec.initial_bias)
+    if spec.initial_decoder == "random":
+        rows_N, noise = torch.empty(0, dtype=torch.int64), 1.0
+    else:
+        rows_N, noise = _drawn_rows(spec.num_latents, len(sample.y_BE), generator), DATA_NOISE
+    W_dec_FE = _directions(sample.y_BE[rows_N] - b_dec_E, noise, spec.num_latents, generator)
+    normalise(W_dec_FE, layout.output_widths)
+    if layout.reconstructs_input:
+        W_enc_FD = W_dec_FE / W_dec_FE.square().sum(dim=1, keepdim=True)
+    else:
+        centred = sample.x_BD[rows_N] - sample.x_BD.mean(dim=0)
+        W_enc_FD = _directions(centred, noise, spec.num_latents, generator)
+    weights = {
+        "W_enc": W_enc_FD.clone(),
+        "b_enc": torch.zeros(spec.num_latents),
+        "W_dec": W_dec_FE,
+        "b_dec": b_dec_E,
+    }
+    return {**weights, "W_skip": torch.zeros(layout.d_out, layout.d_in)} if layout.skip else weights
+
+
+def _drawn_rows(num_latents: int, num_rows: int, generator: torch.Generator) -> torch.Tensor:
+    """rows_N: every sampled row as often as any other, give or take one."""
+    rounds = -(-num_latents // num_rows)
+    return torch.cat([torch.randperm(num_rows, generator=generator) for _ in range(rounds)])[:num_latents]
+
+
+def _directions(
+    rows_ND: torch.Tensor, noise: float, num_latents: int, generator: torch.Generator
+) -> torch.Tensor:
+    """Unit rows along given ones, if any, with noise of the given norm."""
+    noise_FD = functional.normalize(torch.randn(num_latents, rows_ND.shape[1], generator=generator), dim=1)
+    if len(rows_ND) == 0:
+        return noise_FD
+    return functional.normalize(functional.normalize(rows_ND, dim=1) + noise * noise_FD, dim=1)

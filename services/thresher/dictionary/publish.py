@@ -44,8 +44,6 @@ def hook_name(site: str) -> str:
 class TrainingCurve(Record):
     """training/metrics.json of a dictionary."""
 
-    input_scale: float
-    """What inputs were multiplied by in training; folded into the saved weights."""
     history: list[StepRecord]
 
 
@@ -80,7 +78,7 @@ def publish_dictionary(
         d_in=harvests.d_in,
         d_out=harvests.d_out,
         num_latents=encoder.num_latents,
-        k=spec.architecture.k,
+        k=getattr(spec.architecture, "k", None),
         num_training_rows=spec.training.num_steps * spec.training.batch_rows,
         metrics=metrics,
         files=files,

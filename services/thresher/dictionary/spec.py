@@ -1,7 +1,7 @@
 """What a fit makes and how it runs."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic.config import JsonDict
@@ -10,6 +10,7 @@ from thresher.config import Spec
 from thresher.contracts.errors import SpecError
 from thresher.contracts.manifests import SplitName
 from thresher.contracts.names import check_name
+from thresher.dictionary.architectures.spec import TrainedSpec
 from thresher.dictionary.rows_spec import GlobalShuffle, MixedHarvestSpec, ShuffleSpec
 from thresher.dictionary.target_spec import TargetSpec
 
@@ -19,29 +20,6 @@ REFERENCE_LEARNING_RATE = (
 )
 
 OPERATIONAL: JsonDict = {"operational": True}
-
-
-class BatchTopKSpec(Spec):
-    """BatchTopK dictionary (Bussmann et al. 2024): k active latents a row on average over a batch."""
-
-    kind: Literal["batch_topk"] = "batch_topk"
-    """Architecture."""
-    num_latents: int = Field(gt=1)
-    """Width of the dictionary."""
-    k: int = Field(gt=0)
-    """Mean number of active latents a row."""
-    k_aux: int | None = Field(default=None, gt=0)
-    """Dead latents a row that model the residual; null is half of d_in (Gao et al. 2024, A.2)."""
-    aux_coefficient: float = Field(default=1 / 32, ge=0)
-    """Weight of the loss of those dead latents; 0 leaves it out."""
-
-    @field_validator("k")
-    @classmethod
-    def _fewer_active_than_latents(cls, k: int, info: ValidationInfo) -> int:
-        num_latents = info.data.get("num_latents", math.inf)
-        if k >= num_latents:
-            raise SpecError("k", k, allowed=f"1 to {num_latents - 1}", mend="Lower k or raise num_latents.")
-        return k
 
 
 class TrainingSpec(Spec):
@@ -61,6 +39,8 @@ class TrainingSpec(Spec):
     """Decay of the two moments."""
     adam_epsilon: float = Field(default=6.25e-10, gt=0)
     """Term of Adam's denominator (Gao et al. 2024, A.1)."""
+    max_gradient_norm: float | None = Field(default=None, gt=0)
+    """Gradients are scaled down together so that their joint norm is at most this; null leaves them as they are."""
     dead_after_rows: int = Field(default=10_000_000, gt=0)
     """A latent counts as dead when it was not active on this many rows in a row."""
     initial_rows: int = Field(default=16_384, gt=1)
@@ -108,7 +88,7 @@ class FitSpec(Spec):
     """Name of the dictionary."""
     version: str | None = Field(default=None, json_schema_extra=OPERATIONAL)
     """Version of that name; null is the one made from this spec already, or else the next free number."""
-    architecture: BatchTopKSpec
+    architecture: TrainedSpec = Field(discriminator="kind")
     """What kind of dictionary."""
     training: TrainingSpec
     """How it is optimised."""
@@ -141,6 +121,7 @@ class FitSpec(Spec):
             return self.training.learning_rate
         return REFERENCE_LEARNING_RATE / math.sqrt(self.architecture.num_latents / REFERENCE_NUM_LATENTS)
 
-    def k_aux(self, d_in: int) -> int:
-        """Dead latents a row that model the residual."""
-        return self.architecture.k_aux or max(1, d_in // 2)
+    @property
+    def trained_architecture(self) -> TrainedSpec:
+        """The architecture."""
+        return self.architecture

@@ -18,6 +18,7 @@ from thresher.activations.shard_cache import ShardCache
 from thresher.activations.shuffle import EndlessOrder, RowOrder
 from thresher.activations.split_rows import SplitRows
 from thresher.contracts.manifests import DictionaryTarget, SplitName, TargetSite
+from thresher.dictionary.batch import PairLayout
 from thresher.dictionary.rows_spec import BlockShuffle
 from thresher.dictionary.target_harvests import GIB, TargetHarvests
 from thresher.dictionary.target_spec import SiteOfHarvest
@@ -57,6 +58,17 @@ class TargetRows:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._exits.close()
+
+    @property
+    def layout(self) -> PairLayout:
+        """How the rows of a pair are made up."""
+        target = self._spec.target
+        return PairLayout(
+            tuple(self.fit.input_widths),
+            tuple(self.fit.output_widths),
+            reconstructs_input=self.fit.is_reconstruction,
+            skip=target.kind == "transcoder" and target.skip,
+        )
 
     def described(self) -> DictionaryTarget:
         """For the dictionary's manifest."""

@@ -9,9 +9,10 @@ from ray.train.torch import get_device
 
 from thresher.activations.loader import BatchLoader, BatchPlan, read_pairs
 from thresher.activations.read_meter import ReadMeter
+from thresher.activations.row_pairs import RowPairs
 from thresher.contracts.errors import ThresherError
+from thresher.dictionary.batch import Batch
 from thresher.dictionary.checkpoint import Checkpoints, StepRecord
-from thresher.dictionary.evaluation import fold_scale
 from thresher.dictionary.job import FitJob
 from thresher.dictionary.publish import TrainingCurve, publish_dictionary
 from thresher.dictionary.run_progress import ProgressWriter
@@ -67,7 +68,7 @@ class _Run:
         self._job, self._store, self._harvests, self._rows = job, store, harvests, rows
         self._checkpoints = Checkpoints(store, job.artifact, job.fit_id)
         state, self._history = self._checkpoints.load_last() or (self._initial_state(), [])
-        self._trainer = Trainer(job.spec, state, job.device)
+        self._trainer = Trainer(job.spec, rows.layout, state, job.device)
         self._progress = ProgressWriter(store, job.artifact)
         self._meter = ReadMeter()
 
@@ -77,7 +78,7 @@ class _Run:
         with BatchLoader(self._rows.fit, plan, self._trainer.num_steps, training.num_steps) as loader:
             self._meter = loader.meter
             for step, pairs in loader:
-                report = self._trainer.step(pairs.x_BD.to(self._job.device))
+                report = self._trainer.step(_on_device(pairs, self._job.device))
                 done = step + 1
                 is_last = done == training.num_steps
                 if is_last or done % RECORD_EVERY_STEPS == 0:
@@ -94,8 +95,8 @@ class _Run:
             self._store,
             self._harvests,
             self._rows,
-            fold_scale(self._trainer.weights, self._trainer.scale),
-            TrainingCurve(input_scale=self._trainer.scale, history=self._history),
+            self._trainer.dictionary(),
+            TrainingCurve(history=self._history),
         )
         self._checkpoints.remove()
 
@@ -106,7 +107,8 @@ class _Run:
 
     def _initial_state(self) -> TrainingState:
         num_rows = min(len(self._rows.fit), self._job.spec.training.initial_rows)
-        return initial_state(self._job.spec, read_pairs(self._rows.fit, self._rows.order, num_rows).x_BD)
+        pairs = read_pairs(self._rows.fit, self._rows.order, num_rows)
+        return initial_state(self._job.spec, self._rows.layout, Batch(pairs.x_BD, pairs.y_BE))
 
     def _save(self) -> None:
         if self._job.rank == 0:
@@ -119,6 +121,7 @@ class _Run:
             step=done,
             num_rows=done * batch_rows,
             reconstruction_loss=float(report.reconstruction_loss),
+            sparsity_loss=float(report.sparsity_loss),
             auxiliary_loss=float(report.auxiliary_loss),
             l0=float(report.num_active) / batch_rows,
             num_dead=int(report.num_dead),
@@ -132,3 +135,9 @@ class _Run:
                 f"training.learning_rate: the loss is {loss} after {done} steps at a peak rate of "
                 f"{self._job.spec.learning_rate:.1e}. Lower the rate or lengthen the warmup."
             )
+
+
+def _on_device(pairs: RowPairs, device: torch.device) -> Batch:
+    """One tensor stays one, since an objective tells a reconstruction of the input by that."""
+    x_BD = pairs.x_BD.to(device)
+    return Batch(x_BD, x_BD if pairs.y_BE is pairs.x_BD else pairs.y_BE.to(device))

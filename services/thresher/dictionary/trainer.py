@@ -1,20 +1,28 @@
 """One optimiser step after another, and the whole state between two of them.
 
-Shape suffixes: B rows of this worker, D width of the activations, F latents.
+Shape suffixes: B rows of this worker, D width of the input, E width of the output, F latents.
 """
 
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional
 
-from thresher.dictionary.batch_topk import BatchTopKObjective, Losses, Weights
+from thresher.dictionary import resampling
+from thresher.dictionary.adam import MOMENTS, Adam, initial_moments
+from thresher.dictionary.architectures.build import build_objective
+from thresher.dictionary.architectures.decoder_norms import normalise, remove_radial_part
+from thresher.dictionary.architectures.objective import Losses, Problem, latent_weights
+from thresher.dictionary.architectures.spec import PenaltySpec, TrainedSpec
+from thresher.dictionary.batch import Batch, PairLayout
 from thresher.dictionary.collectives import copy_from_first_worker, sum_over_workers
-from thresher.dictionary.initialise import initial_weights, input_statistics
+from thresher.dictionary.folding import fold
+from thresher.dictionary.initialise import RowMaps, check_rows_vary, initial_weights, row_maps
+from thresher.dictionary.row_map import RowMap
 from thresher.dictionary.spec import FitSpec
-from thresher.latents.kernels import SparseCodes
+from thresher.latents.encoder import SparseEncoder
 
-MOMENTS = ("exp_avg", "exp_avg_sq")  # Adam's names for them
+IDLE_ROWS = "rows_since_active"
+INPUT, OUTPUT = "input.", "output."
 
 
 @dataclass
@@ -23,10 +31,11 @@ class TrainingState:
 
     step: int
     """Steps done."""
-    scale: float
     variance: float
+    """Mean squared distance of an output row, as trained on, from the mean row."""
     tensors: dict[str, torch.Tensor]
-    """Weights, their two moments as `{moment}.{weight}`, and rows_since_active of each latent."""
+    """Weights, their two moments as `{moment}.{weight}`, rows_since_active of each latent, and the maps of rows as
+    `input.{tensor}` and, where rows are reconstructed from others, `output.{tensor}`."""
 
 
 @dataclass(frozen=True)
@@ -34,21 +43,25 @@ class StepReport:
     """Over the global batch; tensors, so that reading them is what waits for the device."""
 
     reconstruction_loss: torch.Tensor
+    sparsity_loss: torch.Tensor
     auxiliary_loss: torch.Tensor
     num_active: torch.Tensor
     num_dead: torch.Tensor
 
 
-def initial_state(spec: FitSpec, x_ND: torch.Tensor) -> TrainingState:
-    """State before the first step, from a sample of rows; SpecError if they do not vary."""
-    statistics = input_statistics(x_ND)
-    weights = initial_weights(spec.architecture.num_latents, statistics.centre_D, spec.training.seed).named()
-    moments = {
-        f"{moment}.{name}": torch.zeros_like(weight) for name, weight in weights.items() for moment in MOMENTS
-    }
-    idle_F = torch.zeros(spec.architecture.num_latents, dtype=torch.int64)
-    tensors = {**weights, **moments, "rows_since_active": idle_F}
-    return TrainingState(step=0, scale=statistics.scale, variance=statistics.variance, tensors=tensors)
+def initial_state(spec: FitSpec, layout: PairLayout, sample: Batch) -> TrainingState:
+    """State before the first step, from a sample of pairs; SpecError if they do not vary."""
+    architecture = spec.trained_architecture
+    maps = row_maps(sample, layout, whiten_input=architecture.whiten_input)
+    mapped = maps.apply(sample)
+    variance = check_rows_vary(mapped.y_BE)
+    weights = initial_weights(architecture, layout, mapped, spec.training.seed)
+    weights = build_objective(architecture, _problem(spec, layout, variance)).initial(weights, mapped)
+    tensors = {**weights, **initial_moments(weights), **_prefixed(INPUT, maps.input.tensors())}
+    if not layout.reconstructs_input:
+        tensors |= _prefixed(OUTPUT, maps.output.tensors())
+    tensors[IDLE_ROWS] = torch.zeros(architecture.num_latents, dtype=torch.int64)
+    return TrainingState(step=0, variance=variance, tensors=tensors)
 
 
 def learning_rate_at(spec: FitSpec, step: int) -> float:
@@ -63,91 +76,119 @@ def learning_rate_at(spec: FitSpec, step: int) -> float:
 class Trainer:
     """Trains from a state; every worker begins with the first worker's."""
 
-    def __init__(self, spec: FitSpec, state: TrainingState, device: torch.device) -> None:
-        self._spec = spec
-        scalars = torch.tensor([state.step, state.scale, state.variance], dtype=torch.float64, device=device)
-        step, scale, variance = copy_from_first_worker(scalars).tolist()
-        self._step, self._scale = int(step), float(scale)
+    def __init__(self, spec: FitSpec, layout: PairLayout, state: TrainingState, device: torch.device) -> None:
+        self._spec, self._layout = spec, layout
+        self._architecture: TrainedSpec = spec.trained_architecture
+        scalars = torch.tensor([state.step, state.variance], dtype=torch.float64, device=device)
+        step, variance = copy_from_first_worker(scalars).tolist()
+        self._step = int(step)
         # sorted: workers must broadcast in one order, and a loaded checkpoint comes in any
         tensors = {
             name: copy_from_first_worker(state.tensors[name].to(device, copy=True))
             for name in sorted(state.tensors)
         }
-        self._idle_rows_F = tensors["rows_since_active"]
-        self.weights = Weights(
-            *(tensors[name].requires_grad_() for name in ("W_enc", "b_enc", "W_dec", "b_dec"))
-        )
-        self._adam = torch.optim.Adam(
-            self.weights.named().values(),
-            lr=spec.learning_rate,
-            betas=spec.training.adam_betas,
-            eps=spec.training.adam_epsilon,
-            fused=True,
-        )
-        for name, weight in self.weights.named().items():
-            done = torch.tensor(step, dtype=torch.float32, device=device)
-            moments = {moment: tensors[f"{moment}.{name}"] for moment in MOMENTS}
-            self._adam.state[weight] = {"step": done, **moments}
-        self._objective = BatchTopKObjective(
-            spec.architecture.k, spec.k_aux(self.weights.b_dec_D.numel()), variance
-        )
+        self._idle_rows_F = tensors.pop(IDLE_ROWS)
+        self._maps = _maps_of(tensors)
+        self.weights = {name: tensor.requires_grad_() for name, tensor in tensors.items() if "." not in name}
+        moments = {name: tensor for name, tensor in tensors.items() if name.startswith(MOMENTS)}
+        self._adam = Adam(self.weights, moments, self._step, spec.training)
+        self._objective = build_objective(self._architecture, _problem(spec, layout, variance))
 
     @property
     def num_steps(self) -> int:
         """Steps done, by earlier runs too."""
         return self._step
 
-    @property
-    def scale(self) -> float:
-        """What inputs are multiplied by."""
-        return self._scale
+    def dictionary(self) -> SparseEncoder:
+        """The dictionary of inference for rows as harvested; thresholds of BatchTopK and Matryoshka are still 0."""
+        return fold(self._objective, self.weights, self._maps.input, self._maps.output)
 
-    def step(self, x_BD: torch.Tensor) -> StepReport:
+    def step(self, batch: Batch) -> StepReport:
         """Take one step on this worker's part of a global batch, in the units of the harvest."""
+        batch = self._maps.apply(batch)
         dead_F = self._idle_rows_F >= self._spec.training.dead_after_rows
-        global_rows = self._spec.training.batch_rows
-        losses = self._objective.losses(self.weights, x_BD * self._scale, dead_F, global_rows)
-        self._adam.zero_grad()
-        loss = losses.reconstruction + self._spec.architecture.aux_coefficient * losses.auxiliary
-        torch.autograd.backward(loss)
-        for weight in self.weights.named().values():
-            assert weight.grad is not None
-            sum_over_workers(weight.grad)
+        losses = self._objective.losses(self.weights, batch, dead_F, self._step)
+        for weight in self.weights.values():
+            weight.grad = None
+        torch.autograd.backward(losses.total)
         report = self._report(losses, dead_F)
         self._update_weights()
+        self._resample(batch, losses)
         self._step += 1
         return report
 
     def state(self) -> TrainingState:
         """A copy, on the CPU."""
-        weights = self.weights.named()
-        tensors = {name: weight.detach().cpu().clone() for name, weight in weights.items()}
-        for name, weight in weights.items():
-            for moment in MOMENTS:
-                tensors[f"{moment}.{name}"] = self._adam.state[weight][moment].cpu().clone()
-        tensors["rows_since_active"] = self._idle_rows_F.cpu().clone()
-        return TrainingState(self._step, self._scale, self._objective.variance, tensors)
+        tensors = {**self.weights, **self._adam.moments, **_prefixed(INPUT, self._maps.input.tensors())}
+        if not self._layout.reconstructs_input:
+            tensors |= _prefixed(OUTPUT, self._maps.output.tensors())
+        tensors[IDLE_ROWS] = self._idle_rows_F
+        copies = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+        return TrainingState(self._step, self._objective.problem.variance, copies)
 
     def _report(self, losses: Losses, dead_F: torch.Tensor) -> StepReport:
-        self._count_idle_rows(losses.codes)
-        sums = torch.stack([losses.reconstruction.detach(), losses.auxiliary.detach()]).double()
-        active = torch.tensor([losses.codes.latents.numel()], dtype=torch.float64, device=sums.device)
-        reconstruction, auxiliary, num_active = sum_over_workers(torch.cat([sums, active])).unbind()
-        return StepReport(reconstruction, auxiliary, num_active, dead_F.sum())
-
-    def _count_idle_rows(self, codes: SparseCodes) -> None:
-        active_F = torch.zeros_like(self._idle_rows_F)
-        active_F[codes.latents] = 1
+        num_active_F = sum_over_workers(losses.num_active_F)
         self._idle_rows_F += self._spec.training.batch_rows
-        self._idle_rows_F[sum_over_workers(active_F) > 0] = 0
+        self._idle_rows_F[num_active_F > 0] = 0
+        terms = torch.stack([losses.reconstruction, losses.sparsity, losses.auxiliary]).detach().double()
+        reconstruction, sparsity, auxiliary = sum_over_workers(terms).unbind()
+        return StepReport(reconstruction, sparsity, auxiliary, num_active_F.sum(), dead_F.sum())
 
     @torch.no_grad()
     def _update_weights(self) -> None:
-        """Adam, with decoder rows kept on the unit sphere: the gradient's radial part is taken out before."""
-        W_dec_FD, grad_FD = self.weights.W_dec_FD, self.weights.W_dec_FD.grad
-        assert grad_FD is not None
-        grad_FD.addcmul_(W_dec_FD, (grad_FD * W_dec_FD).sum(dim=1, keepdim=True), value=-1)
-        for group in self._adam.param_groups:
-            group["lr"] = learning_rate_at(self._spec, self._step)
-        self._adam.step()
-        functional.normalize(W_dec_FD, dim=1, out=W_dec_FD)
+        """Adam on the sum of all workers' gradients, clipped; unit decoder rows stay on their sphere."""
+        gradients = []
+        for name, weight in self.weights.items():
+            assert weight.grad is not None, name
+            gradients.append(sum_over_workers(weight.grad))
+        W_dec_FE, widths = self.weights["W_dec"], self._layout.output_widths
+        keeps_norm = self._architecture.decoder_norm == "unit"
+        if keeps_norm:
+            assert W_dec_FE.grad is not None
+            remove_radial_part(W_dec_FE.grad, W_dec_FE, widths)
+        if self._spec.training.max_gradient_norm is not None:
+            _clip(gradients, self._spec.training.max_gradient_norm)
+        self._adam.step(learning_rate_at(self._spec, self._step))
+        if keeps_norm:
+            normalise(W_dec_FE, widths)
+
+    def _resample(self, batch: Batch, losses: Losses) -> None:
+        """Set dead latents anew, if it is time: they count as alive from now on."""
+        spec, training = self._architecture, self._spec.training
+        if not isinstance(spec, PenaltySpec) or not resampling.is_due(
+            spec.resample_at, self._step, training.num_steps
+        ):
+            return
+        dead_F = self._idle_rows_F >= training.dead_after_rows
+        seed = resampling.seed_of(training.seed, self._step)
+        latents_N = resampling.resample(
+            self._objective, self.weights, batch, losses.residual_BE, dead_F, seed
+        )
+        self._idle_rows_F[latents_N] = 0
+        for name in latent_weights(self.weights):
+            self._adam.forget(name, latents_N)
+
+
+def _problem(spec: FitSpec, layout: PairLayout, variance: float) -> Problem:
+    return Problem(layout, variance, spec.training.batch_rows, spec.training.num_steps)
+
+
+def _maps_of(tensors: dict[str, torch.Tensor]) -> RowMaps:
+    found = [
+        {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        for prefix in (INPUT, OUTPUT)
+    ]
+    input_map = RowMap.of_tensors(found[0])
+    return RowMaps(input_map, RowMap.of_tensors(found[1]) if found[1] else input_map)
+
+
+def _prefixed(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+
+
+def _clip(gradients: list[torch.Tensor], max_norm: float) -> None:
+    """Scale all gradients alike, in place, so that their joint norm is at most max_norm."""
+    norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+    factor = (max_norm / norm.clamp(min=1e-12)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factor)

@@ -20,6 +20,6 @@ def encoder_at_site(encoder: SparseEncoder, dictionary: DictionaryManifest, site
     return replace(
         encoder,
         W_enc_DF=encoder.W_enc_DF * scale,
-        W_dec_FD=encoder.W_dec_FD / scale,
-        b_dec_D=encoder.b_dec_D / scale,
+        W_dec_FE=encoder.W_dec_FE / scale,
+        b_dec_E=encoder.b_dec_E / scale,
     )

@@ -51,8 +51,8 @@ def weights_safetensors(encoder: SparseEncoder) -> bytes:
     tensors = {
         "W_enc": encoder.W_enc_DF,
         "b_enc": encoder.b_enc_F,
-        "W_dec": encoder.W_dec_FD,
-        "b_dec": encoder.b_dec_D,
+        "W_dec": encoder.W_dec_FE,
+        "b_dec": encoder.b_dec_E,
         "threshold": encoder.threshold_F,
     }
     return bytes(save({name: tensor.cpu().float().contiguous() for name, tensor in tensors.items()}))
@@ -75,8 +75,8 @@ def parse_weights(config: bytes, weights: bytes, where: str) -> SparseEncoder:
         encoder = SparseEncoder(
             W_enc_DF=tensors["W_enc"].float(),
             b_enc_F=tensors["b_enc"].float(),
-            W_dec_FD=tensors["W_dec"].float(),
-            b_dec_D=tensors["b_dec"].float(),
+            W_dec_FE=tensors["W_dec"].float(),
+            b_dec_E=tensors["b_dec"].float(),
             threshold_F=tensors["threshold"].float(),
         )
         stated = (fields["architecture"], fields["d_in"], fields["d_sae"], fields["apply_b_dec_to_input"])

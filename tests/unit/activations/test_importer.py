@@ -19,8 +19,9 @@ from thresher.activations.importer.spec import ImportSpec
 from thresher.contracts import paths
 from thresher.contracts.manifests import HarvestManifest
 from thresher.contracts.schemas import ROWS
+from thresher.dictionary.architectures.spec import BatchTopKSpec
 from thresher.dictionary.job import FitJob
-from thresher.dictionary.spec import BatchTopKSpec, FitSpec, TrainingSpec
+from thresher.dictionary.spec import FitSpec, TrainingSpec
 from thresher.dictionary.target_spec import AutoencoderTarget
 from thresher.dictionary.train_loop import train_and_publish
 from thresher.latents.weights import load_encoder
@@ -183,11 +184,11 @@ def test_a_fit_on_imported_rows_finds_the_planted_features(tmp_path: Path) -> No
         harvest=harvest.harvest_id,
         target=AutoencoderTarget(kind="autoencoder", site="embedding.0"),
         name="imported",
-        architecture=BatchTopKSpec(num_latents=40, k=2),
+        architecture=BatchTopKSpec(kind="batch_topk", num_latents=40, k=2),
         training=TrainingSpec.parse(training),
     )
     train_and_publish(FitJob(spec, version="1", fit_id="fit"))
     encoder, manifest = load_encoder(store, "imported@1")
-    similarity = encoder.W_dec_FD @ torch.from_numpy(features_FD).T
+    similarity = encoder.W_dec_FE @ torch.from_numpy(features_FD).T
     assert similarity.max(dim=0).values.mean() > 0.97
     assert manifest.metrics.explained_variance > 0.93

@@ -8,9 +8,10 @@ from thresher.contracts import paths
 from thresher.contracts.errors import AlreadyExistsError, IntegrityError, MissingArtifactError, SpecError
 from thresher.contracts.manifests import HarvestManifest
 from thresher.dictionary import fit as fit_module
+from thresher.dictionary.architectures.spec import BatchTopKSpec
 from thresher.dictionary.fit import CLAIM_KEY, fit, fit_id_of
 from thresher.dictionary.job import FitJob
-from thresher.dictionary.spec import BatchTopKSpec, FitSpec
+from thresher.dictionary.spec import FitSpec
 from thresher.dictionary.train_loop import train_and_publish
 from thresher.storage import ObjectStore
 from thresher.storage.artifacts import read_record
@@ -36,8 +37,8 @@ def changed(spec: FitSpec, **values: object) -> FitSpec:
         ({"target": {"kind": "autoencoder", "site": "nowhere"}}, "target.site"),
         ({"name": "a/b"}, "name"),
         ({"version": "a/b"}, "version"),
-        ({"architecture": {"num_latents": 64, "k": 16}}, "k"),
-        ({"architecture": {"num_latents": 64, "k": 64}}, "k"),
+        ({"architecture": {"kind": "batch_topk", "num_latents": 64, "k": 16}}, "k"),
+        ({"architecture": {"kind": "batch_topk", "num_latents": 64, "k": 64}}, "k"),
         ({"training": {"num_steps": 1, "holdout_split": "explain"}}, "split"),
         ({"training": {"num_steps": 1, "min_position": 32}}, "split"),
         ({"training": {"num_steps": 1, "warmup_fraction": 0.9}}, "decay_fraction"),
@@ -71,7 +72,7 @@ def test_a_dictionary_that_is_made_is_not_made_again(store: ObjectStore) -> None
     assert fit(spec).version == "1"
     assert fit(changed(spec, version="1", num_workers=2, checkpoint_every_steps=7)).fit_id == fit_id
     with pytest.raises(AlreadyExistsError, match="version 2, which is free"):
-        fit(changed(spec, version="1", architecture={"num_latents": 41, "k": 2}))
+        fit(changed(spec, version="1", architecture={"kind": "batch_topk", "num_latents": 41, "k": 2}))
 
 
 def test_only_what_is_made_enters_the_id(store: ObjectStore) -> None:
@@ -79,10 +80,12 @@ def test_only_what_is_made_enters_the_id(store: ObjectStore) -> None:
     assert isinstance(spec, Spec)
     assert fit_id_of(changed(spec, use_gpu=True, cpus_per_worker=9, root="s3://bucket/x")) == fit_id_of(spec)
     assert fit_id_of(changed(spec, harvest="other")) != fit_id_of(spec)
-    assert fit_id_of(changed(spec, architecture={"num_latents": 40, "k": 3})) != fit_id_of(spec)
+    assert fit_id_of(
+        changed(spec, architecture={"kind": "batch_topk", "num_latents": 40, "k": 3})
+    ) != fit_id_of(spec)
 
 
 def test_default_learning_rate_falls_with_the_width(store: ObjectStore) -> None:
     spec = planted_fit(store, learning_rate=None)
-    wide = spec.model_copy(update={"architecture": BatchTopKSpec(num_latents=2**16, k=2)})
+    wide = spec.model_copy(update={"architecture": BatchTopKSpec(kind="batch_topk", num_latents=2**16, k=2)})
     assert wide.learning_rate == pytest.approx(1e-4)

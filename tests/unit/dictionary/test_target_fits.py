@@ -45,7 +45,7 @@ def test_a_layer_group_weighs_its_sites_alike(files: ObjectStore) -> None:
     scales = {item.site: item.input_scale for item in manifest.target.inputs}
     assert scales["resid_post.1"] / scales["resid_post.2"] == pytest.approx(10, rel=0.05)
     encoder, _ = load_encoder(files, "target@1")
-    similarity = encoder.W_dec_FD @ torch.from_numpy(FEATURES_FD).T
+    similarity = encoder.W_dec_FE @ torch.from_numpy(FEATURES_FD).T
     assert similarity.max(dim=0).values.mean() > 0.95
     assert manifest.metrics.num_rows == 2 * 20 * 31
     assert manifest.metrics.explained_variance > 0.9
@@ -156,3 +156,68 @@ def test_the_record_of_the_run_says_who_waited(files: ObjectStore) -> None:
     assert 0 <= record.data_wait_share <= 1
     assert 0 < record.read_share <= 1
     assert record.waits.split(" (")[0] in ("compute-bound", "waits for data")
+
+
+TRANSCODER = {"kind": "transcoder", "input_site": "mlp_in.1", "output_site": "mlp_out.1"}
+CROSSCODER = {"kind": "crosscoder", "sites": [{"site": "resid_post.1"}, {"site": "mlp_out.1"}]}
+
+
+def published(store: ObjectStore, spec: FitSpec) -> DictionaryManifest:
+    train_and_publish(FitJob(spec, version="1", fit_id="fit"))
+    key = paths.manifest(paths.dictionary("target", "1"))
+    return read_record(store, key, DictionaryManifest)
+
+
+def test_a_transcoder_reconstructs_its_output_site(files: ObjectStore) -> None:
+    """The planted features go through a linear map: what reads them can write their images."""
+    manifest = published(files, target_fit(files, TRANSCODER, training={"num_steps": 600}))
+    assert [item.site for item in manifest.target.inputs] == ["mlp_in.1"]
+    assert [item.site for item in manifest.target.outputs] == ["mlp_out.1"]
+    assert (manifest.d_in, manifest.d_out, manifest.site) == (16, 20, "mlp_in.1->mlp_out.1")
+    assert manifest.metrics.explained_variance > 0.8
+
+
+def test_a_skip_connection_takes_the_linear_part(files: ObjectStore) -> None:
+    spec = target_fit(files, {**TRANSCODER, "skip": True}, training={"num_steps": 600})
+    assert published(files, spec).metrics.explained_variance > 0.99
+
+
+def test_a_crosscoder_reconstructs_every_site_whatever_their_sizes(files: ObjectStore) -> None:
+    """resid_post.1 and mlp_out.1 are made of the same features."""
+    manifest = published(files, target_fit(files, CROSSCODER, training={"num_steps": 600}))
+    assert (manifest.d_in, manifest.d_out, manifest.site) == (36, 36, "resid_post.1+mlp_out.1")
+    assert manifest.metrics.explained_variance > 0.8
+
+
+def test_a_crosscoder_of_two_models_reads_both_harvests(files: ObjectStore) -> None:
+    write_target_harvest(files, "other", seed=0, sequences_per_shard=7)
+    sites = [{"site": "resid_post.1"}, {"site": "resid_post.1", "harvest": "other"}]
+    spec = target_fit(files, {"kind": "crosscoder", "sites": sites}, training={"num_steps": 600})
+    manifest = published(files, spec)
+    assert manifest.harvest_ids == ["harvest", "other"]
+    assert manifest.metrics.explained_variance > 0.8
+
+
+@pytest.mark.parametrize("target", [TRANSCODER, {**TRANSCODER, "skip": True}, CROSSCODER])
+def test_a_resumed_fit_of_pairs_ends_in_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: dict[str, object]
+) -> None:
+    weights = []
+    for name in "ab":
+        store = open_store((tmp_path / name).as_uri())
+        write_target_harvest(store)
+        job = FitJob(target_fit(store, target), "1", "fit")
+        if name == "b":
+            kept = train_loop.Checkpoints.save
+
+            def save_and_stop(self: object, *state: object, kept: object = kept) -> None:
+                kept(self, *state)
+                raise KeyboardInterrupt
+
+            with monkeypatch.context() as patch:
+                patch.setattr(train_loop.Checkpoints, "save", save_and_stop)
+                with pytest.raises(KeyboardInterrupt):
+                    train_and_publish(job)
+        train_and_publish(job)
+        weights.append(store.get(f"{job.artifact}/sae_weights.safetensors"))
+    assert weights[0] == weights[1]

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from fixtures.planted_fits import FEATURES_FD, NUM_ACTIVE, SITE, planted_fit
+from fixtures.planted_fits import FEATURES_FD, NUM_ACTIVE, SITE, WIDTH, planted_fit
 from thresher.activations.dense_reader import DenseSite
 from thresher.activations.split_rows import SplitRows
 from thresher.contracts import paths
 from thresher.contracts.errors import IntegrityError
 from thresher.contracts.manifests import HarvestManifest
 from thresher.dictionary import checkpoint as checkpoint_module
+from thresher.dictionary.batch import Batch, PairLayout
 from thresher.dictionary.checkpoint import Checkpoints
-from thresher.dictionary.evaluation import fold_scale
-from thresher.dictionary.initialise import geometric_median, initial_weights, input_statistics
+from thresher.dictionary.initialise import geometric_median
 from thresher.dictionary.job import FitJob
 from thresher.dictionary.publish import TrainingCurve
 from thresher.dictionary.run_progress import RunProgress, progress_key
@@ -28,6 +28,7 @@ from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import find_record, read_record
 
 REFERENCE = "planted@1"
+LAYOUT = PairLayout((WIDTH,), (WIDTH,))
 TRAINING = f"{paths.dictionary('planted', '1')}/training"
 
 
@@ -45,10 +46,10 @@ def rows_of(store: ObjectStore, split: str, min_position: int = 1) -> torch.Tens
 def test_planted_features_are_found(store: ObjectStore) -> None:
     run(planted_fit(store, num_steps=600))
     encoder, manifest = load_encoder(store, REFERENCE)
-    similarity = encoder.W_dec_FD @ torch.from_numpy(FEATURES_FD).T
+    similarity = encoder.W_dec_FE @ torch.from_numpy(FEATURES_FD).T
     assert similarity.max(dim=0).values.mean() > 0.97
     assert manifest.metrics.explained_variance > 0.93
-    torch.testing.assert_close(encoder.W_dec_FD.norm(dim=1), torch.ones(encoder.num_latents))
+    torch.testing.assert_close(encoder.W_dec_FE.norm(dim=1), torch.ones(encoder.num_latents))
 
 
 def test_published_metrics_are_those_of_the_published_weights_on_held_out_rows(store: ObjectStore) -> None:
@@ -126,7 +127,7 @@ def test_a_resumed_run_trains_only_the_steps_that_are_left(
     steps: list[int] = []
     original = Trainer.step
     monkeypatch.setattr(
-        Trainer, "step", lambda self, x_BD: (steps.append(self.num_steps), original(self, x_BD))[1]
+        Trainer, "step", lambda self, batch: (steps.append(self.num_steps), original(self, batch))[1]
     )
     run(spec)
     assert steps == list(range(40, 60))
@@ -170,7 +171,7 @@ def test_checkpoints_survive_a_crash_before_their_record(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = planted_fit(store)
-    state = initial_state(spec, rows_of(store, "fit"))
+    state = initial_state(spec, LAYOUT, Batch.of_rows(rows_of(store, "fit")))
     checkpoints = Checkpoints(store, "dictionaries/d/1", "fit")
     checkpoints.save(state, [])
     state.step = 20
@@ -187,35 +188,13 @@ def test_checkpoints_survive_a_crash_before_their_record(
 
 def test_a_damaged_checkpoint_is_refused(store: ObjectStore) -> None:
     checkpoints = Checkpoints(store, "dictionaries/d/1", "fit")
-    checkpoints.save(initial_state(planted_fit(store), rows_of(store, "fit")), [])
+    checkpoints.save(initial_state(planted_fit(store), LAYOUT, Batch.of_rows(rows_of(store, "fit"))), [])
     key = next(iter(store.list("dictionaries/d/1/training/step-"))).key
     data = bytearray(store.get(key))
     data[-1] ^= 1
     store.put(key, bytes(data))
     with pytest.raises(IntegrityError, match=key):
         checkpoints.load_last()
-
-
-def test_folding_the_scale_divides_codes_and_reconstructions() -> None:
-    generator = torch.Generator().manual_seed(0)
-    x_BD = 40 * torch.randn(64, 16, generator=generator)
-    weights = initial_weights(40, torch.randn(16, generator=generator), seed=3)
-    weights.b_enc_F.copy_(torch.randn(40, generator=generator))
-    scale = 0.037
-    folded, scaled = fold_scale(weights, scale), fold_scale(weights, 1.0)
-    codes, expected = folded.encode(x_BD), scaled.encode(x_BD * scale)
-    assert torch.equal(codes.latents, expected.latents)
-    torch.testing.assert_close(codes.values * scale, expected.values, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(folded.decode(codes) * scale, scaled.decode(expected), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(folded.W_dec_FD.norm(dim=1), torch.ones(40))
-
-
-def test_input_statistics_are_of_scaled_rows() -> None:
-    x_ND = torch.randn(500, 16, generator=torch.Generator().manual_seed(0)) * 9 + 4
-    statistics = input_statistics(x_ND)
-    scaled = x_ND.double() * statistics.scale
-    assert scaled.norm(dim=1).mean().item() == pytest.approx(4.0)
-    assert statistics.variance == pytest.approx(scaled.var(dim=0, correction=0).sum().item())
 
 
 def test_geometric_median_is_where_unit_vectors_cancel_and_resists_outliers() -> None:

@@ -28,14 +28,14 @@ METADATA = {
 @pytest.fixture
 def encoder() -> SparseEncoder:
     generator = torch.Generator().manual_seed(1)
-    shapes = {"W_enc_DF": (D, F), "b_enc_F": (F,), "W_dec_FD": (F, D), "b_dec_D": (D,)}
+    shapes = {"W_enc_DF": (D, F), "b_enc_F": (F,), "W_dec_FE": (F, D), "b_dec_E": (D,)}
     tensors = {name: torch.randn(*shape, generator=generator) for name, shape in shapes.items()}
     return SparseEncoder(**tensors, threshold_F=torch.rand(F, generator=generator) * 4 - 0.5)
 
 
 def reference_codes(encoder: SparseEncoder, x_BD: np.ndarray) -> np.ndarray:
     """JumpReLU over ReLU in float64, one threshold a latent."""
-    z_BF = (x_BD - encoder.b_dec_D.numpy()) @ encoder.W_enc_DF.double().numpy() + encoder.b_enc_F.numpy()
+    z_BF = (x_BD - encoder.b_dec_E.numpy()) @ encoder.W_enc_DF.double().numpy() + encoder.b_enc_F.numpy()
     return np.where(z_BF > np.maximum(encoder.threshold_F.numpy(), 0), z_BF, 0)
 
 
@@ -55,7 +55,7 @@ def test_codes_are_jumprelu_whatever_the_pieces(
     expected_BF = reference_codes(encoder, x_BD.double().numpy())
     np.testing.assert_allclose(dense(encoder, x_BD), expected_BF, rtol=1e-5, atol=1e-5)
     assert 0.05 < (expected_BF > 0).mean() < 0.8
-    expected_BD = expected_BF @ encoder.W_dec_FD.double().numpy() + encoder.b_dec_D.numpy()
+    expected_BD = expected_BF @ encoder.W_dec_FE.double().numpy() + encoder.b_dec_E.numpy()
     np.testing.assert_allclose(encoder.decode(encoder.encode(x_BD)), expected_BD, rtol=1e-4, atol=1e-4)
 
 
@@ -72,7 +72,7 @@ def test_weights_that_do_not_fit_each_other_are_refused() -> None:
 def test_folder_round_trip_has_every_mandatory_key(encoder: SparseEncoder) -> None:
     config, weights = config_json(encoder, METADATA), weights_safetensors(encoder)
     again = parse_weights(config, weights, "here")
-    assert all(torch.equal(getattr(again, name), getattr(encoder, name)) for name in vars(encoder))
+    assert all(torch.equal(getattr(again, name), getattr(encoder, name)) for name in encoder.tensors())
     fields = json.loads(config)
     assert (fields["architecture"], fields["d_in"], fields["d_sae"]) == ("jumprelu", D, F)
     assert (fields["normalize_activations"], fields["reshape_activations"]) == ("none", "none")

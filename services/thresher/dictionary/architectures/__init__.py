@@ -1,0 +1,1 @@
+"""One file an architecture, its whole objective on one screen, over a small shared core."""

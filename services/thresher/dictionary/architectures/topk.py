@@ -1,0 +1,34 @@
+"""The objective of TopK (Gao et al. 2024, section 2.3): the largest k codes of each row, if they are positive."""
+
+import torch
+
+from thresher.dictionary.architectures.auxiliary import AuxiliaryLoss
+from thresher.dictionary.architectures.objective import Losses, Objective, Problem, Weights, rows_active
+from thresher.dictionary.architectures.spec import TopKSpec
+from thresher.dictionary.batch import Batch
+from thresher.latents.encoder import largest_codes
+
+
+class TopKObjective(Objective):
+    """Fraction of variance unexplained, plus aux_coefficient times that of the residual by dead latents."""
+
+    ranks_latents = True
+
+    def __init__(self, spec: TopKSpec, problem: Problem) -> None:
+        super().__init__(problem, unit_norm=spec.decoder_norm == "unit")
+        self._spec, self.row_k = spec, spec.k
+        self._auxiliary = AuxiliaryLoss(spec, self)
+
+    def losses(self, weights: Weights, batch: Batch, dead_F: torch.Tensor, step: int) -> Losses:
+        codes = self.chosen_codes(weights, batch.x_BD, lambda z_BF: largest_codes(z_BF, self._spec.k))
+        residual_BE = batch.y_BE - self.reconstruction(weights, batch, codes)
+        reconstruction = residual_BE.square().sum() / self.normaliser
+        auxiliary = self._auxiliary(weights, batch, residual_BE, dead_F)
+        return Losses(
+            total=reconstruction + self._spec.aux_coefficient * auxiliary,
+            reconstruction=reconstruction,
+            sparsity=torch.zeros_like(reconstruction),
+            auxiliary=auxiliary,
+            residual_BE=residual_BE.detach(),
+            num_active_F=rows_active(codes, dead_F.numel()),
+        )
