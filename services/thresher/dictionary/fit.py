@@ -68,6 +68,13 @@ def fit_id_of(spec: FitSpec) -> str:
 def check_fits_harvests(spec: FitSpec, harvests: TargetHarvests, store: ObjectStore) -> None:
     """Raise SpecError where the spec asks for what the harvests or the workers cannot give."""
     check_target(harvests, store)
+    if spec.target.kind in ("transcoder", "crosscoder"):
+        raise SpecError(
+            "target.kind",
+            spec.target.kind,
+            allowed=["autoencoder", "layer_group"],
+            mend="The trainer reconstructs the rows that it reads, of one site: fit one of these.",
+        )
     width, k = harvests.d_in, spec.architecture.k
     if k >= width:
         raise SpecError(
