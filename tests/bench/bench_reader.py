@@ -87,6 +87,8 @@ def _cases(folder: Path, harvests: dict[str, str], cached_path: str) -> dict[str
             for threads in (1, 2):
                 name = f"{side} {encoding} {threads}"
                 cases[name] = Case(side, root, harvests[encoding], encoding, threads)
+        name = f"in-order {encoding} 1"
+        cases[name] = Case("ours", root, harvests[encoding], encoding, 1, in_order=True)
     if cached_path:
         cases["saelens float16 2"] = Case("saelens", root, "", "float16", 2, cached_path=cached_path)
     return cases

@@ -24,6 +24,8 @@ class Case:
     seed: int = 0
     passes: int = 3
     """Times over the rows that are timed; the best counts. One before warms pages up and compiles."""
+    in_order: bool = False
+    """Ours alone: rows as they are stored instead of shuffled, which tells what the random order costs."""
     cached_path: str = ""
     """For SAELens: its own cached activations of the same rows."""
 

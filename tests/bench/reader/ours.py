@@ -1,4 +1,4 @@
-"""thresher's loader: float32 batches in a random order over the whole harvest."""
+"""thresher's loader: float32 batches, in a random order over the whole harvest or as rows are stored."""
 
 import itertools
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from reader.case import BATCH_ROWS, SITE, Case, answer
 from thresher.activations.dense_reader import DenseSite
 from thresher.activations.loader import BatchLoader, BatchPlan
 from thresher.activations.row_source import AlignedRows, SiteColumns
-from thresher.activations.shuffle import EndlessOrder
+from thresher.activations.shuffle import EndlessOrder, StoredOrder
 from thresher.activations.split_rows import SplitRows
 from thresher.contracts import paths
 from thresher.contracts.manifests import HarvestManifest
@@ -21,7 +21,8 @@ def main(case: Case) -> None:
     manifest = read_record(store, paths.manifest(paths.harvest(case.harvest)), HarvestManifest)
     with DenseSite(store, manifest, SITE, Path("/nonexistent")) as site:
         source = AlignedRows([SiteColumns(site, SplitRows(manifest, "fit", 0))])
-        plan = BatchPlan(EndlessOrder(len(source), case.seed), BATCH_ROWS)
+        order = StoredOrder(len(source)) if case.in_order else EndlessOrder(len(source), case.seed)
+        plan = BatchPlan(order, BATCH_ROWS)
         num_steps = len(source) // BATCH_ROWS
         epochs = itertools.count()
 

@@ -8,7 +8,7 @@ BASE = {
     "root": "file:///x",
     "harvest": "h",
     "name": "n",
-    "architecture": {"num_latents": 10, "k": 2},
+    "architecture": {"kind": "batch_topk", "num_latents": 10, "k": 2},
     "training": {"num_steps": 3},
 }
 
