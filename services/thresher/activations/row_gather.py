@@ -191,6 +191,7 @@ def _int8(x_N, scale_N, decoding_N, spreads_SD, centres_SD, out, places_N, facto
     centred = spreads_SD.shape[0] > 0
     scale_bits_G = np.empty(num_blocks, np.uint32)
     scale_G = scale_bits_G.view(np.float32)
+    scale_D = np.empty(num_blocks * INT8_BLOCK_COLUMNS, np.float32)
     for n in range(x_N.shape[0]):
         _ask_for(x_N, n + ROWS_AHEAD, width)
         _ask_for(scale_N, n + ROWS_AHEAD, 2 * num_blocks)
@@ -199,10 +200,13 @@ def _int8(x_N, scale_N, decoding_N, spreads_SD, centres_SD, out, places_N, facto
         row_D = out[places_N[n]]
         for g in range(num_blocks):
             scale_bits_G[g] = _half_bits(half_G[g])
+        # Each loop over the whole row, so that it is vectorised.
         for g in range(num_blocks):
             scale = scale_G[g] * HALF_TO_FLOAT
-            for d in range(g * INT8_BLOCK_COLUMNS, min(width, (g + 1) * INT8_BLOCK_COLUMNS)):
-                row_D[d] = np.float32(stored_D[d]) * scale
+            for column in range(INT8_BLOCK_COLUMNS):
+                scale_D[g * INT8_BLOCK_COLUMNS + column] = scale
+        for d in range(width):
+            row_D[d] = np.float32(stored_D[d]) * scale_D[d]
         if centred:
             spread_D, centre_D = spreads_SD[decoding_N[n]], centres_SD[decoding_N[n]]
             for d in range(width):

@@ -87,8 +87,15 @@ class SplitRows:
 @nb.njit(nogil=True, cache=True)
 def _to_rows(numbers_N, sequence_stops, first_rows, rows_per_sequence, sequence_length, min_position):  # type: ignore[no-untyped-def]
     rows_N = np.empty(numbers_N.shape[0], np.int64)
+    per_row = 1.0 / rows_per_sequence
     for n in range(numbers_N.shape[0]):
-        sequence = numbers_N[n] // rows_per_sequence
+        sequence = np.int64(
+            numbers_N[n] * per_row
+        )  # several times as fast as a division, and off by one at most
+        if sequence * rows_per_sequence > numbers_N[n]:
+            sequence -= 1
+        elif (sequence + 1) * rows_per_sequence <= numbers_N[n]:
+            sequence += 1
         low, high = 0, sequence_stops.shape[0] - 1
         while low < high:  # the first run that stops after the sequence
             middle = (low + high) // 2

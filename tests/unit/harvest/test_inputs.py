@@ -2,13 +2,16 @@
 
 import pytest
 
+from fixtures.releases import D_IN, write_dictionary
 from thresher.contracts import paths
 from thresher.contracts.errors import IntegrityError, MissingArtifactError, SpecError
+from thresher.contracts.manifests import DictionaryTarget, TargetSite
 from thresher.corpus.build import build_corpus
 from thresher.corpus.spec import CorpusSpec
 from thresher.harvest.inputs import resolve_inputs
 from thresher.harvest.spec import HarvestSpec
 from thresher.storage import open_store
+from thresher.storage.artifacts import record_bytes
 
 
 @pytest.fixture
@@ -137,3 +140,54 @@ def test_a_truncated_manifest_is_named(spec, corpus, root):
     store.put(key, store.get(key)[:-40])
     with pytest.raises(IntegrityError, match="truncated"):
         resolve_inputs(spec())
+
+
+def target(kind, inputs, outputs=None):
+    def sites(names):
+        return [TargetSite(site=name, harvest_id="h", width=D_IN) for name in names]
+
+    return DictionaryTarget(kind=kind, inputs=sites(inputs), outputs=sites(outputs or inputs))
+
+
+@pytest.fixture
+def dictionary_of(root):
+    """Stores a dictionary of a target as tiny@1."""
+
+    def make(of):
+        store = open_store(root)
+        manifest = write_dictionary(store).model_copy(update={"target": of})
+        store.put(paths.manifest(paths.dictionary("tiny", "1")), record_bytes(manifest))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("of", "site"),
+    [
+        (target("autoencoder", ["resid_post.1"]), "resid_post.1"),
+        (target("transcoder", ["mlp_in.0"], ["mlp_out.0"]), "mlp_in.0"),
+        (target("layer_group", ["resid_post.0", "resid_post.1"]), "resid_post.0"),
+        (target("layer_group", ["resid_post.0", "resid_post.1"]), "resid_post.1"),
+    ],
+)
+def test_a_dictionary_encodes_at_a_site_that_it_reads(spec, dictionary_of, of, site):
+    dictionary_of(of)
+    dictionary = resolve_inputs(spec(dictionary="tiny@1", sites=[site])).dictionary
+    assert dictionary is not None
+    assert dictionary.target == of
+
+
+@pytest.mark.parametrize(
+    ("of", "site", "words"),
+    [
+        (target("autoencoder", ["resid_post.1"]), "resid_post.0", ["sites", "resid_post.1"]),
+        (target("transcoder", ["mlp_in.0"], ["mlp_out.0"]), "mlp_out.0", ["sites", "mlp_in.0"]),
+        (target("crosscoder", ["mlp_in.0", "mlp_out.0"]), "mlp_in.0", ["dictionary", "mlp_in.0+mlp_out.0"]),
+    ],
+)
+def test_other_sites_and_crosscoders_are_refused(spec, dictionary_of, of, site, words):
+    dictionary_of(of)
+    with pytest.raises(SpecError) as caught:
+        resolve_inputs(spec(dictionary="tiny@1", sites=[site]))
+    for word in words:
+        assert word in str(caught.value)
