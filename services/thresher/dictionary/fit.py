@@ -11,6 +11,7 @@ from thresher.contracts import paths
 from thresher.contracts.errors import SpecError, ThresherError
 from thresher.contracts.ids import content_id
 from thresher.contracts.manifests import DictionaryManifest
+from thresher.dictionary.baselines.spec import BaselineSpec
 from thresher.dictionary.checkpoint import Checkpoints
 from thresher.dictionary.run_progress import ProgressFollower, RunProgress, progress_key
 from thresher.dictionary.spec import FitSpec
@@ -69,6 +70,13 @@ def check_fits_harvests(spec: FitSpec, harvests: TargetHarvests, store: ObjectSt
     """Raise SpecError where the spec asks for what the harvests or the workers cannot give."""
     check_target(harvests, store)
     spec.architecture.check_widths(harvests.d_in, harvests.sites[0].site)
+    if isinstance(spec.architecture, BaselineSpec) and spec.target.kind in ("transcoder", "crosscoder"):
+        raise SpecError(
+            "target.kind",
+            spec.target.kind,
+            allowed=["autoencoder", "layer_group"],
+            mend=f"A {spec.architecture.kind} baseline is made from the rows of single sites: use one of these.",
+        )
     if spec.training.batch_rows < spec.num_workers:
         raise SpecError(
             "num_workers",

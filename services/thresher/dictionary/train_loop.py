@@ -11,6 +11,8 @@ from thresher.activations.loader import BatchLoader, BatchPlan, read_pairs
 from thresher.activations.read_meter import ReadMeter
 from thresher.activations.row_pairs import RowPairs
 from thresher.contracts.errors import ThresherError
+from thresher.dictionary.baselines.build import fit_baseline
+from thresher.dictionary.baselines.spec import BaselineSpec
 from thresher.dictionary.batch import Batch
 from thresher.dictionary.checkpoint import Checkpoints, StepRecord
 from thresher.dictionary.job import FitJob
@@ -53,6 +55,10 @@ def train_and_publish(job: FitJob) -> None:
     store = open_store(job.spec.root)
     harvests = read_harvests(store, job.spec)
     with TargetRows(store, harvests) as rows:
+        if isinstance(job.spec.architecture, BaselineSpec):
+            if job.rank == 0:
+                _make_baseline(job, job.spec.architecture, store, harvests, rows)
+            return
         run = _Run(job, store, harvests, rows)
         try:
             run.train()
@@ -61,6 +67,17 @@ def train_and_publish(job: FitJob) -> None:
             return
         if job.rank == 0:
             run.publish()
+
+
+def _make_baseline(
+    job: FitJob, spec: BaselineSpec, store: ObjectStore, harvests: TargetHarvests, rows: TargetRows
+) -> None:
+    """Publish a baseline of the rows that training would take, from the beginning: it has no checkpoints."""
+    training = job.spec.training
+    plan = BatchPlan(rows.order, training.batch_rows)
+    with BatchLoader(rows.fit, plan, 0, training.num_steps) as loader:
+        encoder = fit_baseline(spec, (pairs.x_BD for _, pairs in loader), training.seed)
+    publish_dictionary(job, store, harvests, rows, encoder, TrainingCurve(history=[]))
 
 
 class _Run:
