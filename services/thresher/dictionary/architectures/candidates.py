@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from thresher.latents.kernels import SparseCodes, codes_above, sparse_decode, sparse_encode
+from thresher.latents.kernels import SparseCodes, codes_at, sparse_decode, sparse_encode
 
 DENSE_SHARE = 1 / 16
 """Share of the entries above which dense matrices are faster than sparse codes on the machines measured."""
@@ -56,7 +56,8 @@ def candidates_above(
         b_enc_F: its bias.
         centre_D: taken from rows.
     """
-    if int((z_BF > floor).sum()) > DENSE_SHARE * z_BF.numel():
+    above_BF = z_BF > floor
+    if int(above_BF.sum()) > DENSE_SHARE * z_BF.numel():
         return Candidates(torch.addmm(b_enc_F, x_BD - centre_D, W_enc_FD.T), None)
-    codes = codes_above(z_BF, floor)
+    codes = codes_at(z_BF, above_BF.view(-1).nonzero().squeeze(1))
     return Candidates(sparse_encode(x_BD, W_enc_FD, b_enc_F, centre_D, codes), codes)
