@@ -39,6 +39,11 @@ class ReadMeter:
         self._rows = self._bytes = self._batches = self._ready = 0
         self._wait_s = self._read_s = 0.0
 
+    @property
+    def wait_s(self) -> float:
+        """Time that the training has waited."""
+        return self._wait_s
+
     def add_read(self, elapsed_s: float) -> None:
         """A batch was read, in so many seconds."""
         with self._lock:

@@ -177,7 +177,7 @@ def _dictionary_row(manifest: DictionaryManifest) -> dict[str, Any]:
     return row | {
         "dictionary": str(manifest.ref()),
         "site": manifest.site,
-        "harvest_id": manifest.harvest_ids[0],
+        "harvest_id": next(iter(manifest.harvest_ids), ""),
         "weights_sha256": manifest.weights().sha256,
     }
 

@@ -195,7 +195,8 @@ class TargetSite(Record):
     """A site whose rows a dictionary reads or reconstructs."""
 
     site: str
-    harvest_id: str
+    harvest_id: str | None
+    """Null for a dictionary that was made elsewhere, of rows that no harvest holds."""
     width: int
     input_scale: float = 1.0
     """What rows of the site are multiplied by before the saved weights meet them; 1 where the weights hold it."""
@@ -259,9 +260,8 @@ class DictionaryManifest(Record):
     def harvest_ids(self) -> list[str]:
         """Every harvest that it was fitted to, the first of the spec first."""
         sites = [*self.target.inputs, *self.target.outputs]
-        return list(
-            dict.fromkeys([*(item.harvest_id for item in sites), *(m.harvest_id for m in self.mixture)])
-        )
+        named = [*(item.harvest_id for item in sites), *(item.harvest_id for item in self.mixture)]
+        return [name for name in dict.fromkeys(named) if name is not None]
 
     def weights(self) -> FileEntry:
         return next(entry for entry in self.files if entry.key.endswith("sae_weights.safetensors"))

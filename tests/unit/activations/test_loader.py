@@ -133,6 +133,7 @@ def test_the_meter_tells_which_side_waits() -> None:
         waiting = loader.meter.figures()
         assert waiting.data_wait_share > 0.8
         assert waiting.queue_depth == 0
+        assert loader.meter.wait_s > 0.2
         gated.gate.release(5)
         threading.Event().wait(0.5)  # training is busy while batches become ready
         next(iterator)
