@@ -59,7 +59,8 @@ def ridge_regression(a_NF: torch.Tensor, b_ND: torch.Tensor) -> torch.Tensor:
     a_NF, b_ND = a_NF.double(), b_ND.double()
     gram_FF = a_NF.T @ a_NF
     gram_FF.diagonal().add_(RIDGE * gram_FF.diagonal().mean())
-    return torch.linalg.solve(gram_FF, a_NF.T @ b_ND).float()
+    w_FD: torch.Tensor = torch.linalg.solve(gram_FF, a_NF.T @ b_ND)
+    return w_FD.float()
 
 
 def _cluster_indicators(x_ND: torch.Tensor, num_latents: int, seed: int) -> torch.Tensor:
