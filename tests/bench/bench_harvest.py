@@ -1,6 +1,6 @@
 """Tokens a second of harvests beside plain vLLM, transformers with hooks and vLLM's own extraction, in one run.
 
-    PYTHONPATH=tests/bench python tests/bench/bench_harvest.py [--sequences 64] [--rounds 3] [--parts peers,…]
+    PYTHONPATH=tests/bench python tests/bench/bench_harvest.py [--sequences 128] [--rounds 3] [--parts peers,…]
 
 All sides run the same tokens of the same model in the same type, each in a process of its own, in turn, and put rows
 into one real S3 server. Ratios are taken round by round. Prints tables and writes JSON. The limit beside the figures
@@ -21,14 +21,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from harvest.case import LENGTH, SITES, WARM_UP_SEQUENCES, Case
+from harvest.case import LENGTH, SERVER_GROUP, SITES, WARM_UP_SEQUENCES, Case
+from harvest.throttle import Throttle
 
 HERE = Path(__file__).parent
 NUM_LAYERS, D_MODEL, D_MLP, D_KEY_VALUE = 30, 576, 1536, 192
 WEIGHTS_A_LAYER = D_MODEL * (2 * D_MODEL + 2 * D_KEY_VALUE) + 3 * D_MODEL * D_MLP
 TIMEOUT_S = 600
 PEERS = ("plain", "ours", "transformers_hooks", "extract_hidden_states")
-MEMORY_SEQUENCES = (16, 128)
+MEMORY_SEQUENCES = (32, 256)
+SLOW_STORE_BYTES_PER_S, SLOW_STORE_RING_MIB = 8e6, 64
 GAUSSIAN_LIMIT, BEST_SCALAR = 2.0**-8, 10 ** (-43.8 / 20)
 """Relative error of a Gaussian at 8 bits a value: the bound, and the best quantiser (Panter and Dite 1951)."""
 ENCODING_SITES = [f"resid_post.{layer}" for layer in (1, 5, 10, 19, 28)] + ["mlp_out.10"]
@@ -67,7 +69,9 @@ def peers(bench: Bench) -> dict[str, Any]:
         for number, sites in SITES.items():
             for side in PEERS:
                 runs.setdefault(f"{side}/{number}", []).append(bench.run(side, sites))
-    print(f"\n{'sites':>5}  {'side':<24}{'tokens/s':>10}{'of plain':>10}{'ours is':>10}")
+    print(
+        f"\n{'sites':>5}  {'side':<24}{'tokens/s':>10}{'of plain':>10}{'ours is':>10}{'CPU s':>8}{'server':>8}"
+    )
     for number in SITES:
         for side in PEERS:
             _print_peer(runs, number, side)
@@ -88,19 +92,36 @@ def _print_peer(runs: dict[str, list[dict[str, Any]]], number: int, side: str) -
     if reasons:
         print(f"{number:>5}  {side:<24}failed: {reasons[0]}")
         return
-    rate = median(run["tokens_per_s"] for run in found)
+    rate, cpu_s, server_s = (
+        median(run[name] for run in found) for name in ("tokens_per_s", "cpu_s", "server_cpu_s")
+    )
     of_plain = _ratios(runs, f"{side}/{number}", f"plain/{number}")
     ours = _ratios(runs, f"ours/{number}", f"{side}/{number}")
-    print(f"{number:>5}  {side:<24}{rate:>10,.0f}{of_plain:>10.2f}{ours:>9.2f}x")
+    print(f"{number:>5}  {side:<24}{rate:>10,.0f}{of_plain:>10.2f}{ours:>9.2f}x{cpu_s:>8.1f}{server_s:>8.1f}")
 
 
 def overhead(bench: Bench) -> dict[str, Any]:
-    """Within one engine, shards harvested and shards prefilled only, in turn: less noise than between processes."""
+    """Within one engine, the same shards harvested and prefilled only, in turn: less noise than between processes.
+
+    The limit is what the S3 server's own CPU time leaves of these cores.
+    """
     found = {number: bench.run("ours", sites, paired=True) for number, sites in SITES.items()}
-    print(f"\n{'sites':>5}  plain over harvest, in one engine (one shard at a time)")
+    print(f"\n{'sites':>5}{'of prefill':>12}{'limit':>8}{'by own CPU':>12}{'server CPU s':>14}")
     for number, run in found.items():
-        share = run.get("failed") or f"{1 / median(run['paired']):.3f}"
-        print(f"{number:>5}  {share}")
+        if "failed" in run:
+            print(f"{number:>5}  failed: {run['failed']}")
+            continue
+        rounds = run["paired"][1:]  # the first touches fresh memory
+
+        def ratio(over: Callable[[dict[str, float]], float], rounds: Any = rounds) -> float:
+            return median(over(item) for item in rounds)
+
+        print(
+            f"{number:>5}{ratio(lambda r: r['prefill_s'] / r['harvest_s']):>12.3f}"
+            f"{ratio(lambda r: r['prefill_cpu_s'] / (r['prefill_cpu_s'] + r['server_cpu_s'])):>8.3f}"
+            f"{ratio(lambda r: r['prefill_cpu_s'] / r['harvest_cpu_s']):>12.3f}"
+            f"{ratio(lambda r: r['server_cpu_s']):>14.2f}"
+        )
     return found
 
 
@@ -126,6 +147,32 @@ def memory(bench: Bench) -> dict[str, Any]:
     for count, run in found.items():
         print(f"{count * LENGTH:>8,}{run['peak_rss_mib']:>8,.0f} MiB")
     return {str(count): run for count, run in found.items()}
+
+
+def slow_store(bench: Bench) -> dict[str, Any]:
+    """A store of a few megabytes a second: the engine goes at its pace, and memory does not grow."""
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    throttle = Throttle(int(endpoint.rpartition(":")[2]), SLOW_STORE_BYTES_PER_S)
+    engine = {"ring_mib": SLOW_STORE_RING_MIB}
+    found: dict[str, Any] = {"fast": bench.run("ours", SITES[12], engine=engine)}
+    os.environ["AWS_ENDPOINT_URL"] = throttle.endpoint
+    try:
+        for count in (bench.sequences // 2, bench.sequences):
+            found[f"slow, {count * LENGTH:,} tokens"] = bench.run(
+                "ours", SITES[12], sequences=count, engine=engine
+            )
+    finally:
+        os.environ["AWS_ENDPOINT_URL"] = endpoint
+        throttle.close()
+    print(f"\n{'store':<22}{'tokens/s':>10}{'MB/s':>8}{'peak RSS':>12}{'engine waited':>15}")
+    for name, run in found.items():
+        bytes_a_token = sum(site["bytes_a_row"] for site in run["sites"].values())
+        rate = run["tokens_per_s"]
+        print(
+            f"{name:<22}{rate:>10,.0f}{rate * bytes_a_token / 1e6:>8.1f}"
+            f"{run['peak_rss_mib']:>8,.0f} MiB{run['engine_wait_s']:>13.1f} s"
+        )
+    return found
 
 
 def encodings(bench: Bench) -> dict[str, Any]:
@@ -156,6 +203,7 @@ PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "overhead": overhead,
     "stop_early": stop_early,
     "memory": memory,
+    "slow_store": slow_store,
     "encodings": encodings,
 }
 
@@ -215,7 +263,7 @@ def _processor() -> str:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sequences", type=int, default=64)
+    parser.add_argument("--sequences", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--out", type=Path, default=Path("bench-results"))
@@ -229,7 +277,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         server = start_seaweedfs(Path(folder))
         os.environ.update(server.environment)
-        os.environ["VLLM_LOGGING_LEVEL"] = "ERROR"
+        os.environ |= {"VLLM_LOGGING_LEVEL": "ERROR", SERVER_GROUP: str(server.process.pid)}
         try:
             given = _prepare(f"s3://{BUCKET}/bench", options.sequences)
             bench = Bench(given, options.sequences, options.rounds)

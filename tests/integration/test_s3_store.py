@@ -28,7 +28,7 @@ CALLS: dict[str, Callable[[ObjectStore], object]] = {
     "put": lambda store: store.put("key", b"x"),
     "list": lambda store: list(store.list("")),
     "delete": lambda store: store.delete("key"),
-    "stream": lambda store: stream(store, bytes(20 * MIB)),
+    "stream": lambda store: stream(store, bytes(40 * MIB)),
 }
 every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 
@@ -121,7 +121,7 @@ def test_a_loser_whose_answer_is_lost_knows_it_too(proxy: LossyProxy, s3_root: s
 
 
 def test_a_completion_whose_answer_is_lost_counts(proxy: LossyProxy, s3_root: str) -> None:
-    store, data = open_store(s3_root), os.urandom(20 * MIB)
+    store, data = open_store(s3_root), os.urandom(40 * MIB)
     proxy.lose_answer(b"POST", b"uploadId=")
 
     stream(store, data)
@@ -131,7 +131,7 @@ def test_a_completion_whose_answer_is_lost_counts(proxy: LossyProxy, s3_root: st
 
 
 def test_a_lost_part_is_sent_again(proxy: LossyProxy, s3_root: str) -> None:
-    store, data = open_store(s3_root), os.urandom(20 * MIB)
+    store, data = open_store(s3_root), os.urandom(40 * MIB)
     proxy.lose_answer(b"PUT", b"partNumber=2")
 
     stream(store, data)
@@ -179,10 +179,10 @@ def test_a_server_that_restarts_is_waited_for(
     store = open_store(f"s3://{BUCKET}/x")
     try:
         with store.open_write("key") as writer:
-            writer.write(bytes(12 * MIB))
+            writer.write(bytes(20 * MIB))
             server.process.stop(grace_s=0)
             server = start_seaweedfs(folder)
-            writer.write(bytes(12 * MIB))
-        assert len(store.get("key")) == 24 * MIB
+            writer.write(bytes(20 * MIB))
+        assert len(store.get("key")) == 40 * MIB
     finally:
         server.stop()

@@ -26,7 +26,7 @@ NODE_LOST = "its node has died"
 
 
 class Engine(Protocol):
-    """What an actor needs of HarvestEngine. `harvest` may be called from two threads."""
+    """What an actor needs of HarvestEngine. `harvest` may be called from several threads."""
 
     @property
     def wait_s(self) -> float:

@@ -45,6 +45,8 @@ class HarvestEngine:
         self._running: set[int] = set()
         self._parts: dict[int, list[ShardPart]] = {}
         self._waits_s: list[float] = []
+        self._idle_s, self._idle_since_s = 0.0, 0.0
+        self._num_committing = 0
         self._on_thread(self._start, sequence_length)
 
     def _start(self, sequence_length: int) -> None:
@@ -67,8 +69,11 @@ class HarvestEngine:
 
     @property
     def wait_s(self) -> float:
-        """Time that the engine has stood still because the store was slower; of several ranks, the longest."""
-        return max(self._waits_s, default=0.0)
+        """Time that the engine has stood still because the store was slower; of several ranks, the longest.
+
+        Either the ring was full, or all that was to be run had run and no shard of it was committed yet.
+        """
+        return self._idle_s + max(self._waits_s, default=0.0)
 
     def harvest(self, plans: Sequence[ShardPlan]) -> list[ShardCommit]:
         """Run the sequences of some shards and commit each.
@@ -82,7 +87,11 @@ class HarvestEngine:
         self.prefill(plans)
         for plan in plans:
             self._on_thread(self._call, "thresher_close_shard", plan.model_dump_json())
-        return [self._commit(plan) for plan in plans]
+        self._on_thread(self._count_committing, 1)
+        try:
+            return [self._commit(plan) for plan in plans]
+        finally:
+            self._on_thread(self._count_committing, -1)
 
     def prefill(self, plans: Sequence[ShardPlan]) -> None:
         """Run the sequences of some shards through the model. Rows are kept only of open shards."""
@@ -95,7 +104,13 @@ class HarvestEngine:
         while own & self._running:
             self._on_thread(self._step)
 
+    def _count_committing(self, change: int) -> None:
+        self._num_committing += change
+
     def _add(self, first: int, stop: int) -> None:
+        if self._idle_since_s:
+            self._idle_s += time.perf_counter() - self._idle_since_s
+            self._idle_since_s = 0.0
         token_ids = self._sequences.token_ids(first, stop)
         for sequence, tokens in zip(range(first, stop), token_ids.tolist(), strict=True):
             self._engine.add_request(
@@ -109,6 +124,8 @@ class HarvestEngine:
         for output in self._engine.step():
             if output.finished:
                 self._running.discard(sequence_of(output.request_id))
+        if not self._running and self._num_committing:
+            self._idle_since_s = time.perf_counter()
 
     def _commit(self, plan: ShardPlan) -> ShardCommit:
         stages = self._spec.engine.pipeline_parallel

@@ -17,8 +17,9 @@ from thresher.harvest.spec import ActorsSpec
 
 logger = logging.getLogger(__name__)
 
-CALLS_IN_FLIGHT = 2
-"""Calls an actor has at once: the second prefills while the last rows of the first go to the store."""
+CALLS_IN_FLIGHT = 3
+"""Calls an actor has at once: one prefills while the files of a second go to the store and a third waits its turn, so
+that the engine never waits for a commit to be answered."""
 FIRST_DELAY_S = 10.0
 LONGEST_DELAY_S = 300.0
 

@@ -1,11 +1,13 @@
 """The writing side of a worker: a thread that takes encoded rows off the ring and writes the open shards.
 
-The next forward pass runs while rows are assembled, framed, hashed and uploaded here.
+The next forward pass runs while rows are assembled, framed, hashed and uploaded here; and the next shard is written
+while the last files of the one before go up.
 """
 
 import queue
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -16,6 +18,9 @@ from thresher.harvest.plan import ShardPart, ShardPlan
 from thresher.harvest.ring import BoundedRing, RingClosedError
 from thresher.harvest.shard_writer import ShardWriter
 from thresher.storage import ObjectStore
+
+MAX_FINISHING = 4
+"""Shards whose last files go up at once. How many there are is bounded by the calls in flight."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ class ShardSink:
         self._writers: dict[int, ShardWriter] = {}
         self._done: queue.SimpleQueue[ShardPart] = queue.SimpleQueue()
         self._fault: BaseException | None = None
+        self._finishing = ThreadPoolExecutor(MAX_FINISHING, thread_name_prefix="shard-finish")
         self._thread = threading.Thread(target=self._write, name="shard-sink", daemon=True)
         self._thread.start()
 
@@ -107,8 +113,9 @@ class ShardSink:
         """Give up all that is open; nothing of it becomes visible."""
         self._ring.close()
         self._thread.join()
+        self._finishing.shutdown()
         for writer in self._writers.values():
-            writer.__exit__()
+            writer.abort()
 
     def _put(self, work: Callable[[], None], num_bytes: int) -> None:
         self._raise_fault()
@@ -124,13 +131,18 @@ class ShardSink:
 
     def _write(self) -> None:
         while (work := self._ring.take()) is not None:
-            try:
-                work()
-            except BaseException as error:  # noqa: BLE001 - raised to the engine's thread at its next call
-                self._fault = error
-                self._ring.close()
+            if not self._try(work):
                 return
             self._ring.release()
+
+    def _try(self, work: Callable[[], None]) -> bool:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - raised to the engine's thread at its next call
+            self._fault = error
+            self._ring.close()
+            return False
+        return True
 
     def _open(self, plan: ShardPlan, addresses: pa.Table) -> None:
         if self._sites:
@@ -153,6 +165,12 @@ class ShardSink:
         if not self._sites:
             self._done.put(ShardPart(index=plan.index, num_rows=None, sites={}, rows=None))
             return
-        with self._writers[plan.index] as writer:
+        writer = self._writers.pop(plan.index)
+        self._finishing.submit(self._try, lambda: self._finish_files(writer))
+
+    def _finish_files(self, writer: ShardWriter) -> None:
+        try:
             self._done.put(writer.finish())
-        del self._writers[plan.index]
+        except BaseException:
+            writer.abort()
+            raise

@@ -3,10 +3,9 @@
 Shape suffix N: rows.
 """
 
-import contextlib
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,13 +22,15 @@ from thresher.storage.artifacts import put_hashed_file
 
 ROWS_PER_BATCH = 4096
 """Rows of one Arrow record batch, in whole sequences: the unit of a ranged read."""
+FINISHING_THREADS = 4
+"""Files of a shard whose last bytes go up at once: most of that is waiting for the store."""
 
 
 class SiteFileWriter:
-    """An Arrow IPC file streamed into the store as its batches come."""
+    """An Arrow IPC file streamed into the store as its batches come. Ends with `finish` or `abort`."""
 
     def __init__(self, sink: ObjectWriter, encoding: RowEncoding) -> None:
-        self._sink, self._encoding = sink, encoding
+        self._sink, self._encoding = sink.__enter__(), encoding
         self._file = pa.ipc.new_file(pa.PythonFile(sink, mode="w"), encoding.schema)
         self._statistics = RowStatistics()
 
@@ -45,8 +46,14 @@ class SiteFileWriter:
         self._file.write_batch(self._encoding.record_batch(parts))
 
     def finish(self) -> None:
-        """Write the footer. The object appears when its block ends."""
+        """Write the footer and make the object appear."""
         self._file.close()
+        self._sink.__exit__(None, None, None)
+
+    def abort(self) -> None:
+        """Let nothing appear, unless the object has."""
+        if not self._sink.closed:
+            self._sink.__exit__(CoverageError, CoverageError("the shard was given up"), None)
 
     def entry(self) -> SiteFile:
         """The finished file."""
@@ -63,7 +70,8 @@ class SiteFileWriter:
 
 
 class ShardWriter:
-    """Takes rows as the engine gives them and writes them on in order; nothing is visible until `finish`.
+    """Takes rows as the engine gives them and writes them on in order; nothing is visible until `finish`. Whoever does
+    not reach the end of `finish` calls `abort`.
 
     Args:
         store: where to.
@@ -90,23 +98,19 @@ class ShardWriter:
         )
         rows_a_sequence = max(1, addresses.num_rows // plan.num_sequences)
         self._group = max(1, ROWS_PER_BATCH // rows_a_sequence)
-        self._stack = contextlib.ExitStack()
         self._files: dict[str, SiteFileWriter] = {}
         self._num_rows = 0
 
     def _site_file(self, site: str) -> SiteFileWriter:
         if site not in self._files:
             stem = paths.site_shard_stem(self._plan.artifact, site, self._plan.index)
-            sink = self._stack.enter_context(self._store.open_hashed(stem, ".arrow"))
-            self._files[site] = SiteFileWriter(sink, self._encodings[site])
+            self._files[site] = SiteFileWriter(self._store.open_hashed(stem, ".arrow"), self._encodings[site])
         return self._files[site]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *fault: Any) -> None:
-        # Reached with files still open only when the shard was given up: abort them all.
-        self._stack.__exit__(CoverageError, CoverageError("the shard was given up"), None)
+    def abort(self) -> None:
+        """Give the shard up."""
+        for file in self._files.values():
+            file.abort()
 
     def covers(self, sequence: int) -> bool:
         """Whether the sequence is of this shard."""
@@ -124,17 +128,18 @@ class ShardWriter:
                 self._site_file(site).write([chunk[site] for chunk in chunks], addresses)
 
     def finish(self) -> ShardPart:
-        """Assert coverage, finish the files, and describe them.
+        """Assert coverage, finish the files, and describe them. May run while another thread writes another shard.
 
         Raises:
             CoverageError: a row is missing or doubled.
+            StoreError: the store refused a file.
         """
         self._assembler.assert_complete()
         if self._num_rows != self._addresses.num_rows:
             raise CoverageError(f"{self._num_rows} rows came; {self._addresses.num_rows} were selected.")
-        for site in self._sites:
-            self._site_file(site).finish()
-        self._stack.close()
+        files = [self._site_file(site) for site in self._sites]
+        with ThreadPoolExecutor(FINISHING_THREADS, thread_name_prefix="shard-files") as pool:
+            list(pool.map(SiteFileWriter.finish, files))
         return ShardPart(
             index=self._plan.index,
             num_rows=self._num_rows,

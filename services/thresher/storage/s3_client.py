@@ -24,9 +24,13 @@ def make_client() -> "S3Client":
         connect_timeout=CONNECT_TIMEOUT_S,
         read_timeout=READ_TIMEOUT_S,
         max_pool_connections=MAX_CONNECTIONS,
+        # Bodies are guarded by their CRC32 on the way and by sha256 in every manifest: signing them too, as boto3 does
+        # over plain http, would hash each byte once more on both sides.
+        s3={"payload_signing_enabled": False},
     )
     client = session.client("s3", config=config)
     if "amazonaws.com" in client.meta.endpoint_url:
         return client
     # Elsewhere a bucket seldom has a host name of its own.
-    return session.client("s3", config=config.merge(Config(s3={"addressing_style": "path"})))
+    by_path = Config(s3={"payload_signing_enabled": False, "addressing_style": "path"})
+    return session.client("s3", config=config.merge(by_path))

@@ -15,16 +15,18 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 PART_BYTES = 8 << 20
+MAX_SINGLE_PUT_BYTES = 32 << 20
+"""Up to here a put of the whole, under its true name; beyond, parts, and for hashed names a copy by the store."""
 MAX_PARTS = 10_000  # S3's limit
 MAX_PARTS_IN_FLIGHT = 2
 logger = logging.getLogger(__name__)
 
 
 class S3Writer:
-    """The `ObjectWriter` of a bucket. Holds at most `MAX_PARTS_IN_FLIGHT` + 1 parts in memory.
+    """The `ObjectWriter` of a bucket. Holds at most `MAX_SINGLE_PUT_BYTES` in memory, or the parts in flight.
 
-    What fits one part goes up as a single put. A killed writer leaves an invisible unfinished upload: give
-    the bucket a lifecycle rule that ends those.
+    What fits goes up as a single put. A killed writer leaves an invisible unfinished upload: give the bucket a
+    lifecycle rule that ends those.
 
     With `named`, which gives the upload of the object's true name by the hash of its bytes, parts go up under a
     passing name and the store copies the whole.
@@ -66,8 +68,7 @@ class S3Writer:
         self._size += view.nbytes
         for start in range(0, view.nbytes, PART_BYTES):
             self._buffer += view[start : start + PART_BYTES]
-            if len(self._buffer) > PART_BYTES:
-                self._send(PART_BYTES)
+            self._send_parts()
         return view.nbytes
 
     def flush(self) -> None:
@@ -85,6 +86,12 @@ class S3Writer:
         except BaseException:
             self._abort()
             raise
+
+    def _send_parts(self) -> None:
+        if self._upload_id is None and len(self._buffer) <= MAX_SINGLE_PUT_BYTES:
+            return
+        while len(self._buffer) > PART_BYTES:
+            self._send(PART_BYTES)
 
     def _send(self, count: int) -> None:
         if self._upload_id is None:

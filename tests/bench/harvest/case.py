@@ -1,6 +1,8 @@
 """What every side is given, and what it answers."""
 
+import contextlib
 import json
+import os
 import resource
 import sys
 import time
@@ -9,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 LENGTH = 256
+SERVER_GROUP = "BENCH_SERVER_GROUP"
+"""Environment variable: the S3 server's process group, whose CPU time is counted beside a side's own."""
 WARM_UP_SEQUENCES = 16
 MAX_BATCH_TOKENS = 4096
 MAX_BATCH_SEQUENCES = 64
@@ -53,21 +57,40 @@ class Case:
 
 
 class Stopwatch:
-    """Seconds of the timed part."""
+    """Seconds of the timed part: of the clock, of this process's cores, and of the S3 server's."""
 
     def __enter__(self) -> "Stopwatch":
+        self._server_s, self._cpu_s = _server_cpu_s(), time.process_time()
         self._start_s = time.perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.elapsed_s = time.perf_counter() - self._start_s
+        self.cpu_s = time.process_time() - self._cpu_s
+        self.server_cpu_s = _server_cpu_s() - self._server_s
 
 
-def answer(case: Case, elapsed_s: float, **more: Any) -> None:
+def _server_cpu_s() -> float:
+    """CPU seconds of the S3 server's process group since it started."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if fields[2] == os.environ[SERVER_GROUP]:
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def answer(case: Case, watch: Stopwatch, **more: Any) -> None:
     """Print the result as the last line of stdout."""
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    rate = case.sequences * LENGTH / elapsed_s
-    print("\n" + json.dumps({"tokens_per_s": rate, "elapsed_s": elapsed_s, "peak_rss_mib": peak_mib, **more}))
+    figures = {
+        "tokens_per_s": case.sequences * LENGTH / watch.elapsed_s,
+        "elapsed_s": watch.elapsed_s,
+        "cpu_s": watch.cpu_s,
+        "server_cpu_s": watch.server_cpu_s,
+        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    print("\n" + json.dumps(figures | more))
 
 
 def upload_folder(folder: Path) -> int:

@@ -68,7 +68,7 @@ def main(case: Case) -> None:
         with Stopwatch() as watch:
             run(WARM_UP_SEQUENCES, WARM_UP_SEQUENCES + case.sequences)
             sent = upload_folder(Path(folder))
-        answer(case, watch.elapsed_s, bytes_uploaded=sent)
+        answer(case, watch, bytes_uploaded=sent)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""thresher's engine: shards into the S3 server, two calls in flight, as the pool keeps them."""
+"""thresher's engine: shards into the S3 server, as many calls in flight as the pool keeps them."""
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -12,14 +12,16 @@ from harvest.case import (
     Stopwatch,
     answer,
 )
+from thresher.contracts.manifests import ShardCommit
 from thresher.harvest.engine import HarvestEngine
 from thresher.harvest.plan import ShardPlan
+from thresher.harvest.scheduler import CALLS_IN_FLIGHT
 from thresher.harvest.spec import HarvestSpec
 
 SEQUENCES_PER_SHARD = 16
 # Of this run alone: a shard that another run committed would be found done.
 ARTIFACT = f"activations/bench-{uuid.uuid4().hex}"
-PAIRS = 4
+PAIRED_ROUNDS = 4
 
 
 def _spec(case: Case) -> HarvestSpec:
@@ -53,35 +55,53 @@ def _plans(start: int, stop: int) -> list[ShardPlan]:
 
 
 def main(case: Case) -> None:
-    with HarvestEngine(_spec(case), LENGTH) as engine, ThreadPoolExecutor(2) as pool:
+    with HarvestEngine(_spec(case), LENGTH) as engine, ThreadPoolExecutor(CALLS_IN_FLIGHT) as pool:
         engine.harvest(_plans(0, WARM_UP_SEQUENCES))
         plans = _plans(WARM_UP_SEQUENCES, WARM_UP_SEQUENCES + case.sequences)
         with Stopwatch() as watch:
             done = list(pool.map(lambda plan: engine.harvest([plan]), plans))
-        commits = [commit for group in done for commit in group]
-        sites = {
-            site: {
-                "bytes_a_row": sum(c.sites[site].size for c in commits) / sum(c.num_rows for c in commits),
-                "relative_error": max(c.sites[site].relative_error for c in commits),
-                "max_row_error": max(c.sites[site].max_row_error for c in commits),
-            }
-            for site in case.sites
+        paired = _paired(engine, pool, plans) if case.options.get("paired") else []
+        answer(
+            case,
+            watch,
+            engine_wait_s=engine.wait_s,
+            sites=_sites(case, [commit for group in done for commit in group]),
+            paired=paired,
+        )
+
+
+def _sites(case: Case, commits: list[ShardCommit]) -> dict[str, dict[str, float]]:
+    return {
+        site: {
+            "bytes_a_row": sum(c.sites[site].size for c in commits) / sum(c.num_rows for c in commits),
+            "relative_error": max(c.sites[site].relative_error for c in commits),
+            "max_row_error": max(c.sites[site].max_row_error for c in commits),
         }
-        paired = _paired(engine, plans) if case.options.get("paired") else []
-        answer(case, watch.elapsed_s, engine_wait_s=engine.wait_s, sites=sites, paired=paired)
+        for site in case.sites
+    }
 
 
-def _paired(engine: HarvestEngine, plans: list[ShardPlan]) -> list[float]:
-    """Seconds of a shard harvested over seconds of the same shard prefilled only, in one engine, in turn."""
-    ratios = []
-    for plan in plans[:PAIRS]:
+def _paired(
+    engine: HarvestEngine, pool: ThreadPoolExecutor, plans: list[ShardPlan]
+) -> list[dict[str, float]]:
+    """The same shards prefilled only and harvested, in one engine, in turn."""
+    rounds = []
+    for number in range(PAIRED_ROUNDS):
+        fresh = [plan.model_copy(update={"artifact": f"{ARTIFACT}-{number}"}) for plan in plans]
         with Stopwatch() as prefilled:
-            engine.prefill([plan])
-        again = plan.model_copy(update={"artifact": f"{ARTIFACT}-paired"})
+            list(pool.map(lambda plan: engine.prefill([plan]), plans))
         with Stopwatch() as harvested:
-            engine.harvest([again])
-        ratios.append(harvested.elapsed_s / prefilled.elapsed_s)
-    return ratios
+            list(pool.map(lambda plan: engine.harvest([plan]), fresh))
+        rounds.append(
+            {
+                "prefill_s": prefilled.elapsed_s,
+                "harvest_s": harvested.elapsed_s,
+                "prefill_cpu_s": prefilled.cpu_s,
+                "harvest_cpu_s": harvested.cpu_s,
+                "server_cpu_s": harvested.server_cpu_s,
+            }
+        )
+    return rounds
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def main(case: Case) -> None:
     prefill(0, WARM_UP_SEQUENCES)
     with Stopwatch() as watch:
         prefill(WARM_UP_SEQUENCES, WARM_UP_SEQUENCES + case.sequences)
-    answer(case, watch.elapsed_s)
+    answer(case, watch)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def main(case: Case) -> None:
         with Stopwatch() as watch:
             run(tokens[WARM_UP_SEQUENCES:], best, Path(folder))
             upload_folder(Path(folder))
-    answer(case, watch.elapsed_s, batch_sequences=best)
+    answer(case, watch, batch_sequences=best)
 
 
 if __name__ == "__main__":
