@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import torch
 
 from thresher.dictionary.batch_selection import BatchTopKSelector
-from thresher.latents.kernels import SparseCodes, sparse_decode, sparse_encode
+from thresher.latents.kernels import (
+    Preactivations,
+    SparseCodes,
+    select_largest_of_rows,
+    sparse_decode,
+    sparse_encode,
+)
 
 
 @dataclass
@@ -48,22 +54,27 @@ class BatchTopKObjective:
     def __init__(self, k: int, k_aux: int, variance: float) -> None:
         self._selector = BatchTopKSelector(k)
         self._k_aux, self.variance = k_aux, variance
-        self._z_BF = torch.empty(0, 0)
 
     def losses(self, weights: Weights, x_BD: torch.Tensor, dead_F: torch.Tensor, global_rows: int) -> Losses:
-        codes = self._selector.select(self._preactivations(weights, x_BD), global_rows)
+        preactivations = Preactivations(x_BD - weights.b_dec_D.detach(), weights.W_enc_FD, weights.b_enc_F)
+        codes = self._selector.select(preactivations, global_rows)
         values_K = sparse_encode(x_BD, weights.W_enc_FD, weights.b_enc_F, weights.b_dec_D, codes)
         x_hat_BD = sparse_decode(codes.with_values(values_K), weights.W_dec_FD) + weights.b_dec_D
         residual_BD = x_BD - x_hat_BD
         normaliser = global_rows * self.variance
         return Losses(
             reconstruction=residual_BD.square().sum() / normaliser,
-            auxiliary=self._dead_error(weights, x_BD, residual_BD.detach(), dead_F) / normaliser,
+            auxiliary=self._dead_error(weights, x_BD, preactivations, residual_BD.detach(), dead_F) / normaliser,
             codes=codes,
         )
 
     def _dead_error(
-        self, weights: Weights, x_BD: torch.Tensor, residual_BD: torch.Tensor, dead_F: torch.Tensor
+        self,
+        weights: Weights,
+        x_BD: torch.Tensor,
+        preactivations: Preactivations,
+        residual_BD: torch.Tensor,
+        dead_F: torch.Tensor,
     ) -> torch.Tensor:
         """min(N / k_aux, 1) * |residual - residual_hat|^2, summed.
 
@@ -73,16 +84,7 @@ class BatchTopKObjective:
         num_dead = dead_N.numel()
         if num_dead == 0:
             return x_BD.new_zeros(())
-        z_BN = torch.addmm(weights.b_enc_F[dead_N], x_BD - weights.b_dec_D, weights.W_enc_FD[dead_N].T)
-        if num_dead > self._k_aux:
-            top = z_BN.topk(self._k_aux, dim=1, sorted=False)
-            z_BN = torch.zeros_like(z_BN).scatter(1, top.indices, top.values)
-        residual_hat_BD = z_BN.relu() @ weights.W_dec_FD[dead_N]
+        codes = select_largest_of_rows(preactivations, self._k_aux, among_N=dead_N)
+        values_K = sparse_encode(x_BD, weights.W_enc_FD, weights.b_enc_F, weights.b_dec_D, codes)
+        residual_hat_BD = sparse_decode(codes.with_values(values_K), weights.W_dec_FD)
         return min(num_dead / self._k_aux, 1.0) * (residual_BD - residual_hat_BD).square().sum()
-
-    @torch.no_grad()
-    def _preactivations(self, weights: Weights, x_BD: torch.Tensor) -> torch.Tensor:
-        shape = (x_BD.shape[0], weights.W_enc_FD.shape[0])
-        if self._z_BF.shape != shape:
-            self._z_BF = x_BD.new_empty(shape)
-        return torch.addmm(weights.b_enc_F, x_BD - weights.b_dec_D, weights.W_enc_FD.T, out=self._z_BF)

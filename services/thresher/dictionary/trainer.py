@@ -6,15 +6,13 @@ Shape suffixes: B rows of this worker, D width of the activations, F latents.
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional
 
 from thresher.dictionary.batch_topk import BatchTopKObjective, Losses, Weights
 from thresher.dictionary.collectives import copy_from_first_worker, sum_over_workers
 from thresher.dictionary.initialise import initial_weights, input_statistics
+from thresher.dictionary.optimiser import MOMENTS, Adam
 from thresher.dictionary.spec import FitSpec
 from thresher.latents.kernels import SparseCodes
-
-MOMENTS = ("exp_avg", "exp_avg_sq")  # Adam's names for them
 
 
 @dataclass
@@ -77,17 +75,15 @@ class Trainer:
         self.weights = Weights(
             *(tensors[name].requires_grad_() for name in ("W_enc", "b_enc", "W_dec", "b_dec"))
         )
-        self._adam = torch.optim.Adam(
-            self.weights.named().values(),
-            lr=spec.learning_rate,
+        self._moments = {name: tensors[name] for name in tensors if name.startswith(MOMENTS)}
+        self._adam = Adam(
+            self.weights.named(),
+            self._moments,
+            num_steps=self._step,
             betas=spec.training.adam_betas,
-            eps=spec.training.adam_epsilon,
-            fused=True,
+            epsilon=spec.training.adam_epsilon,
+            unit_norm={"W_dec": [self.weights.b_dec_D.numel()]},
         )
-        for name, weight in self.weights.named().items():
-            done = torch.tensor(step, dtype=torch.float32, device=device)
-            moments = {moment: tensors[f"{moment}.{name}"] for moment in MOMENTS}
-            self._adam.state[weight] = {"step": done, **moments}
         self._objective = BatchTopKObjective(
             spec.architecture.k, spec.k_aux(self.weights.b_dec_D.numel()), variance
         )
@@ -114,17 +110,14 @@ class Trainer:
             assert weight.grad is not None
             sum_over_workers(weight.grad)
         report = self._report(losses, dead_F)
-        self._update_weights()
+        self._adam.step(learning_rate_at(self._spec, self._step))
         self._step += 1
         return report
 
     def state(self) -> TrainingState:
         """A copy, on the CPU."""
-        weights = self.weights.named()
-        tensors = {name: weight.detach().cpu().clone() for name, weight in weights.items()}
-        for name, weight in weights.items():
-            for moment in MOMENTS:
-                tensors[f"{moment}.{name}"] = self._adam.state[weight][moment].cpu().clone()
+        kept = {**self.weights.named(), **self._moments}
+        tensors = {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}
         tensors["rows_since_active"] = self._idle_rows_F.cpu().clone()
         return TrainingState(self._step, self._scale, self._objective.variance, tensors)
 
@@ -140,14 +133,3 @@ class Trainer:
         active_F[codes.latents] = 1
         self._idle_rows_F += self._spec.training.batch_rows
         self._idle_rows_F[sum_over_workers(active_F) > 0] = 0
-
-    @torch.no_grad()
-    def _update_weights(self) -> None:
-        """Adam, with decoder rows kept on the unit sphere: the gradient's radial part is taken out before."""
-        W_dec_FD, grad_FD = self.weights.W_dec_FD, self.weights.W_dec_FD.grad
-        assert grad_FD is not None
-        grad_FD.addcmul_(W_dec_FD, (grad_FD * W_dec_FD).sum(dim=1, keepdim=True), value=-1)
-        for group in self._adam.param_groups:
-            group["lr"] = learning_rate_at(self._spec, self._step)
-        self._adam.step()
-        functional.normalize(W_dec_FD, dim=1, out=W_dec_FD)

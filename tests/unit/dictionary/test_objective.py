@@ -8,6 +8,7 @@ import torch
 
 from thresher.dictionary.batch_selection import BatchTopKSelector
 from thresher.dictionary.batch_topk import BatchTopKObjective, Weights
+from thresher.latents.kernels import Preactivations
 
 B, D, F, K = 48, 10, 32, 4
 VARIANCE = 7.5
@@ -107,7 +108,7 @@ def test_selection_is_exact_whatever_the_last_batch_was(shrink: float) -> None:
     selector = BatchTopKSelector(k=3)
     for scale in (1.0, shrink, 5.0, shrink):
         z_BF = scale * torch.randn(40, 50, generator=generator).abs().contiguous()
-        codes = selector.select(z_BF, 40)
+        codes = selector.select(Preactivations(z_BF, torch.eye(50), torch.zeros(50)), 40)
         expected = z_BF.relu().flatten().topk(120).indices.sort().values
         expected = expected[z_BF.flatten()[expected] > 0]
         assert torch.equal(codes.row_of_code() * 50 + codes.latents, expected)
