@@ -20,6 +20,13 @@ SMALLEST_NORM = 1e-12
 BYTES_AN_ENTRY = 28
 
 
+def initial_moments(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Zeros, by `{moment}.{weight}`."""
+    return {
+        f"{moment}.{name}": torch.zeros_like(weight) for name, weight in weights.items() for moment in MOMENTS
+    }
+
+
 class Adam:
     """Adam (Kingma and Ba 2015), in place on weights and moments.
 
@@ -47,7 +54,7 @@ class Adam:
         unit_norm: Mapping[str, Sequence[int]],
     ) -> None:
         self._weights = dict(weights)
-        self._moments = {name: tuple(moments[f"{moment}.{name}"] for moment in MOMENTS) for name in weights}
+        self.moments = dict(moments)
         self._num_steps, self._betas, self._epsilon = num_steps, betas, epsilon
         self._unit_norm = dict(unit_norm)
 
@@ -61,7 +68,7 @@ class Adam:
         self._num_steps += 1
         for name, weight in self._weights.items():
             assert weight.grad is not None
-            exp_avg, exp_avg_sq = self._moments[name]
+            exp_avg, exp_avg_sq = (self.moments[f"{moment}.{name}"] for moment in MOMENTS)
             # One row of a vector.
             matrices = [
                 tensor.detach().view(-1 if weight.ndim > 1 else 1, weight.shape[-1])
@@ -69,6 +76,11 @@ class Adam:
             ]
             sweep = _compiled_sweep if is_compiled(weight.device) else _plain_sweep
             sweep(matrices, self._betas, self._epsilon, self._rates(learning_rate), self._unit_norm.get(name, ()))
+
+    def forget(self, name: str, latents_N: torch.Tensor) -> None:
+        """Set the moments of some latents to zero."""
+        for moment in MOMENTS:
+            self.moments[f"{moment}.{name}"][latents_N] = 0
 
     def _rates(self, learning_rate: float) -> tuple[float, float]:
         """Step size and factor of the second moment's root, with both moments' biases corrected."""
@@ -87,7 +99,8 @@ def _compiled_sweep(
     from thresher.latents.kernels.threads import for_ranges
 
     edges = np.cumsum([0, *widths], dtype=np.int64)
-    scalars = (np.float32(value) for value in (*betas, *rates, epsilon))
+    with np.errstate(over="ignore"):  # a rate beyond float32 makes the loss infinite, which ends the run
+        scalars = [np.float32(value) for value in (*betas, *rates, epsilon)]
     arrays = (matrix.contiguous().numpy() if index == 1 else matrix.numpy() for index, matrix in enumerate(matrices))
     for_ranges(adam_rows, matrices[0].shape[0], *arrays, *scalars, edges, np.float32(SMALLEST_NORM))
 

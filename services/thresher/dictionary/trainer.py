@@ -10,7 +10,7 @@ import torch
 from thresher.dictionary.batch_topk import BatchTopKObjective, Losses, Weights
 from thresher.dictionary.collectives import copy_from_first_worker, sum_over_workers
 from thresher.dictionary.initialise import initial_weights, input_statistics
-from thresher.dictionary.optimiser import MOMENTS, Adam
+from thresher.dictionary.optimiser import MOMENTS, Adam, initial_moments
 from thresher.dictionary.spec import FitSpec
 from thresher.latents.kernels import SparseCodes
 
@@ -41,11 +41,8 @@ def initial_state(spec: FitSpec, x_ND: torch.Tensor) -> TrainingState:
     """State before the first step, from a sample of rows; SpecError if they do not vary."""
     statistics = input_statistics(x_ND)
     weights = initial_weights(spec.architecture.num_latents, statistics.centre_D, spec.training.seed).named()
-    moments = {
-        f"{moment}.{name}": torch.zeros_like(weight) for name, weight in weights.items() for moment in MOMENTS
-    }
     idle_F = torch.zeros(spec.architecture.num_latents, dtype=torch.int64)
-    tensors = {**weights, **moments, "rows_since_active": idle_F}
+    tensors = {**weights, **initial_moments(weights), "rows_since_active": idle_F}
     return TrainingState(step=0, scale=statistics.scale, variance=statistics.variance, tensors=tensors)
 
 
@@ -75,10 +72,9 @@ class Trainer:
         self.weights = Weights(
             *(tensors[name].requires_grad_() for name in ("W_enc", "b_enc", "W_dec", "b_dec"))
         )
-        self._moments = {name: tensors[name] for name in tensors if name.startswith(MOMENTS)}
         self._adam = Adam(
             self.weights.named(),
-            self._moments,
+            {name: tensor for name, tensor in tensors.items() if name.startswith(MOMENTS)},
             num_steps=self._step,
             betas=spec.training.adam_betas,
             epsilon=spec.training.adam_epsilon,
@@ -116,7 +112,7 @@ class Trainer:
 
     def state(self) -> TrainingState:
         """A copy, on the CPU."""
-        kept = {**self.weights.named(), **self._moments}
+        kept = {**self.weights.named(), **self._adam.moments}
         tensors = {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}
         tensors["rows_since_active"] = self._idle_rows_F.cpu().clone()
         return TrainingState(self._step, self._scale, self._objective.variance, tensors)

@@ -1,6 +1,10 @@
 """Every kernel against the dense formulation, differentiated by autograd in float64, in each implementation."""
 
 import importlib
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
 from types import ModuleType
 
 import pytest
@@ -21,8 +25,9 @@ B, D, F = 37, 13, 29
 
 @pytest.fixture(params=["cpu", "plain", "gpu"])
 def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Triton's run under its interpreter."""
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    """Triton's run under its interpreter, which it must be told before it is imported."""
+    if request.param == "gpu" and not os.environ.get("TRITON_INTERPRET"):
+        pytest.skip("runs in a process of its own, below")
     pytest.importorskip({"cpu": "numba", "plain": "torch", "gpu": "triton"}[request.param])
     module = importlib.import_module(f"thresher.latents.kernels.{request.param}")
     monkeypatch.setattr(dispatch, "_kernels", lambda device_type: module)
@@ -162,3 +167,19 @@ def test_sums_do_not_depend_on_threads(tensors: dict[str, torch.Tensor]) -> None
             torch.set_num_threads(threads)
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+def test_gpu_kernels_under_triton_s_interpreter() -> None:
+    if os.environ.get("TRITON_INTERPRET"):
+        pytest.skip("this is that process")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-k", "gpu and not interpreter", __file__],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "passed" in done.stdout
+    assert "skipped" not in done.stdout

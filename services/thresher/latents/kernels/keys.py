@@ -44,6 +44,10 @@ class Preactivations:
     b_enc_F: torch.Tensor
     weights_F: torch.Tensor | None = None
 
+    def of_rows(self, rows: slice) -> "Preactivations":
+        """Of some rows alone."""
+        return Preactivations(self.x_BD[rows], self.W_enc_FD, self.b_enc_F, self.weights_F)
+
     def of_latents(self, latents_N: torch.Tensor) -> "Preactivations":
         """Of some latents alone."""
         weights_N = None if self.weights_F is None else self.weights_F[latents_N]

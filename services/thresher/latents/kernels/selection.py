@@ -50,6 +50,17 @@ def select_largest_of_rows(
 
 
 @torch.no_grad()
+def estimated_share_above(preactivations: Preactivations, threshold_F: torch.Tensor) -> float:
+    """About which share of all entries select_above would return or have to look at, from some rows."""
+    keys = ApproximateKeys(preactivations.of_rows(pieces(preactivations)[0]), threshold_F)
+    floors_B = keys.floors(torch.zeros_like(keys.error_B), keys.error_B)
+    keys_BF = keys.rows(0, floors_B.numel())
+    kernels = kernels_for(keys_BF.device)
+    counts_B, _, _ = kernels.collect_above(keys_BF, keys.bias_F, floors_B)
+    return float(counts_B.sum()) / max(1, keys_BF.numel())
+
+
+@torch.no_grad()
 def select_above(preactivations: Preactivations, threshold_F: torch.Tensor) -> SparseCodes:
     """Every z above its latent's threshold; thresholds and values are not weighted."""
     assert preactivations.weights_F is None, "a threshold bounds z itself"
