@@ -64,7 +64,8 @@ class BatchTopKObjective:
         normaliser = global_rows * self.variance
         return Losses(
             reconstruction=residual_BD.square().sum() / normaliser,
-            auxiliary=self._dead_error(weights, x_BD, preactivations, residual_BD.detach(), dead_F) / normaliser,
+            auxiliary=self._dead_error(weights, x_BD, preactivations, residual_BD.detach(), dead_F)
+            / normaliser,
             codes=codes,
         )
 

@@ -1,6 +1,7 @@
 """thresher's trainer, a batch a call, and the dictionary as it would be published."""
 
 import torch
+
 from fit.case import AUX_COEFFICIENT, BATCH_ROWS, D_IN, LEARNING_RATE, Case, Codes, K, measure
 from thresher.dictionary.evaluation import fold_scale
 from thresher.dictionary.spec import FitSpec
