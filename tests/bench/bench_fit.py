@@ -2,9 +2,9 @@
 
     PYTHONPATH=tests/bench python tests/bench/bench_fit.py [--latents 4608,16384] [--steps 100] [--sides ours,saelens,…]
 
-All sides take the same steps on the same float32 rows (fit/rows.py) with the same batch, rate and seed, each in a process
-of its own, in turn; peers in an environment of their own. Prints tables and writes JSON. The limit beside the figures is
-the encoder's GEMM alone, at the rates measured in the same run.
+All sides take the same steps on the same float32 rows (fit/rows.py) with the same batch, rate and seed, each in a
+process of its own, in turn; peers in an environment of their own. Prints tables and writes JSON. The limit beside the
+figures is the encoder's GEMM alone, at the rates measured in the same run.
 """
 
 import argparse
@@ -122,7 +122,9 @@ def _options() -> argparse.Namespace:
 def main() -> None:
     options = _options()
     peer_python = str(Path(options.peer_python).absolute())
-    print(f"{_processor()}, {options.threads} threads; d {D_IN}, k {K}, batch {BATCH_ROWS}, {options.steps} steps")
+    print(
+        f"{_processor()}, {options.threads} threads; d {D_IN}, k {K}, batch {BATCH_ROWS}, {options.steps} steps"
+    )
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         write_rows(Path(folder), options.seed)
@@ -133,7 +135,13 @@ def main() -> None:
                 for side in options.sides.split(","):
                     if architecture in SIDES[side]:
                         case = Case(
-                            side, architecture, num_latents, options.steps, options.seed, options.threads, folder
+                            side,
+                            architecture,
+                            num_latents,
+                            options.steps,
+                            options.seed,
+                            options.threads,
+                            folder,
                         )
                         runs[f"{architecture}/{side}"] = _run(case, peer_python)
             _print_latents(num_latents, runs, limits)
@@ -141,7 +149,13 @@ def main() -> None:
     record = {
         "machine": {"processor": _processor(), "cores": os.cpu_count(), "threads": options.threads},
         "versions": _versions(peer_python),
-        "sizes": {"d_in": D_IN, "k": K, "batch_rows": BATCH_ROWS, "steps": options.steps, "seed": options.seed},
+        "sizes": {
+            "d_in": D_IN,
+            "k": K,
+            "batch_rows": BATCH_ROWS,
+            "steps": options.steps,
+            "seed": options.seed,
+        },
         "learning_rate": LEARNING_RATE,
         "goals": {"of_bfloat16_gemm": GOAL_OF_GEMM, "times_peer": GOALS},
         "results": results,

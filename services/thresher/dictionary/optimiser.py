@@ -1,7 +1,7 @@
 """Adam over named weights, each in one sweep over its memory.
 
-A step reads weight, gradient and moments and writes all but the gradient: 28 bytes an entry, which is its limit. Rows of
-latents that no code touched still move, by the momentum that they have, so the sweep is dense: leaving them out
+A step reads weight, gradient and moments and writes all but the gradient: 28 bytes an entry, which is its limit. Rows
+of latents that no code touched still move, by the momentum that they have, so the sweep is dense: leaving them out
 would be another optimiser.
 
 Shape suffixes: R rows, C columns.
@@ -75,7 +75,13 @@ class Adam:
                 for tensor in (weight, weight.grad, exp_avg, exp_avg_sq)
             ]
             sweep = _compiled_sweep if is_compiled(weight.device) else _plain_sweep
-            sweep(matrices, self._betas, self._epsilon, self._rates(learning_rate), self._unit_norm.get(name, ()))
+            sweep(
+                matrices,
+                self._betas,
+                self._epsilon,
+                self._rates(learning_rate),
+                self._unit_norm.get(name, ()),
+            )
 
     def forget(self, name: str, latents_N: torch.Tensor) -> None:
         """Set the moments of some latents to zero."""
@@ -101,7 +107,9 @@ def _compiled_sweep(
     edges = np.cumsum([0, *widths], dtype=np.int64)
     with np.errstate(over="ignore"):  # a rate beyond float32 makes the loss infinite, which ends the run
         scalars = [np.float32(value) for value in (*betas, *rates, epsilon)]
-    arrays = (matrix.contiguous().numpy() if index == 1 else matrix.numpy() for index, matrix in enumerate(matrices))
+    arrays = (
+        matrix.contiguous().numpy() if index == 1 else matrix.numpy() for index, matrix in enumerate(matrices)
+    )
     for_ranges(adam_rows, matrices[0].shape[0], *arrays, *scalars, edges, np.float32(SMALLEST_NORM))
 
 

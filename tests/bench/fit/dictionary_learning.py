@@ -4,6 +4,7 @@ import torch
 from dictionary_learning.trainers.batch_top_k import BatchTopKTrainer
 from dictionary_learning.trainers.jumprelu import JumpReluTrainer
 from dictionary_learning.trainers.top_k import TopKTrainer
+
 from fit.case import AUX_COEFFICIENT, D_IN, LEARNING_RATE, Case, K, dense_codes, measure
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import torch
+
 from fit.case import AUX_COEFFICIENT, BATCH_ROWS, D_IN, LEARNING_RATE, Case, Codes, K, measure
 from thresher.dictionary.batch import Batch, PairLayout
 from thresher.dictionary.spec import FitSpec

@@ -29,7 +29,12 @@ def write_rows(folder: Path, seed: int) -> None:
     for file, num_rows in ((TRAIN_FILE, TRAIN_ROWS), (HELD_OUT_FILE, HELD_OUT_ROWS)):
         rows_ND = _signal(generator, features_PD, share_P, num_rows)
         background_ND = generator.standard_normal((num_rows, D_IN), dtype=np.float32) * deviation_D
-        power = BACKGROUND_SHARE / (1 - BACKGROUND_SHARE) * rows_ND.var(axis=0).sum() / np.square(deviation_D).sum()
+        power = (
+            BACKGROUND_SHARE
+            / (1 - BACKGROUND_SHARE)
+            * rows_ND.var(axis=0).sum()
+            / np.square(deviation_D).sum()
+        )
         rows_ND += background_ND * np.float32(power**0.5) + mean_D
         scale = scale or D_IN**0.5 / np.linalg.norm(rows_ND, axis=1).mean()
         np.save(folder / file, (rows_ND * np.float32(scale)).astype(np.float32))

@@ -1,7 +1,6 @@
 """SAELens' own trainer, a batch a call."""
 
 import torch
-from fit.case import AUX_COEFFICIENT, BATCH_ROWS, D_IN, LEARNING_RATE, Case, K, dense_codes, measure
 from sae_lens import (
     BatchTopKTrainingSAE,
     BatchTopKTrainingSAEConfig,
@@ -12,6 +11,8 @@ from sae_lens import (
 )
 from sae_lens.config import SAETrainerConfig
 from sae_lens.training.sae_trainer import SAETrainer
+
+from fit.case import AUX_COEFFICIENT, BATCH_ROWS, D_IN, LEARNING_RATE, Case, K, dense_codes, measure
 
 
 def _dictionary(case: Case):

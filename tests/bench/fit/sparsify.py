@@ -3,6 +3,7 @@
 import os
 
 import torch
+
 from fit.case import AUX_COEFFICIENT, D_IN, LEARNING_RATE, Case, K, measure
 
 
@@ -14,7 +15,9 @@ def main(case: Case) -> None:
     torch.set_num_threads(case.threads)
     torch.manual_seed(case.seed)
     assert case.architecture == "topk", "it has no other of these architectures"
-    coder = SparseCoder(D_IN, SparseCoderConfig(num_latents=case.num_latents, k=K), device="cpu", dtype=torch.float32)
+    coder = SparseCoder(
+        D_IN, SparseCoderConfig(num_latents=case.num_latents, k=K), device="cpu", dtype=torch.float32
+    )
     optimiser = torch.optim.Adam(coder.parameters(), lr=LEARNING_RATE)
     dead_F = torch.zeros(case.num_latents, dtype=torch.bool)
     begun = False

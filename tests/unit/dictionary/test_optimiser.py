@@ -50,7 +50,9 @@ def test_steps_are_those_of_torch_s_adam(shape: tuple[int, ...]) -> None:
     found, moments = run(weight)
     torch.testing.assert_close(found.double(), expected.detach(), rtol=1e-5, atol=1e-6)
     for moment in MOMENTS:
-        torch.testing.assert_close(moments[f"{moment}.W"].double(), adam.state[expected][moment], rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(
+            moments[f"{moment}.W"].double(), adam.state[expected][moment], rtol=1e-4, atol=1e-7
+        )
 
 
 def test_rows_of_norm_1_stay_so_and_the_gradient_along_them_is_taken_out() -> None:

@@ -110,7 +110,10 @@ def test_sums_and_products_of_any_width(kernels: ModuleType, width: int) -> None
     offsets = torch.tensor([0, 0, 1, 6, 6, 13, 17])
     vector_K = torch.randint(9, (17,), generator=generator)
     values_K = torch.randn(17, generator=generator)
-    vectors_VD, rows_BD = torch.randn(9, width, generator=generator), torch.randn(6, width, generator=generator)
+    vectors_VD, rows_BD = (
+        torch.randn(9, width, generator=generator),
+        torch.randn(6, width, generator=generator),
+    )
     row_K = plain.row_of_code(offsets, vector_K)
     sums_BD = torch.zeros(6, width, dtype=torch.float64)
     sums_BD.index_add_(0, row_K, (values_K.unsqueeze(1) * vectors_VD[vector_K]).double())

@@ -170,6 +170,10 @@ def test_what_is_no_number_shows_in_the_values(where: str) -> None:
     given = preactivations(20, 12, 29)
     (given.x_BD if where == "rows" else given.W_enc_FD)[3, 3] = torch.nan
     selector = BatchTopKSelector(3)
-    for codes in (select_largest_of_rows(given, 3), select_above(given, torch.zeros(29)), selector.select(given, 20)):
+    for codes in (
+        select_largest_of_rows(given, 3),
+        select_above(given, torch.zeros(29)),
+        selector.select(given, 20),
+    ):
         assert codes.values.isnan().all()
         assert codes.values.numel() == 20

@@ -38,7 +38,9 @@ def order_by_latent(codes: SparseCodes, num_latents: int) -> LatentOrder:
     latents_K = codes.latents.numpy()
     loops.count_latents(latents_K, starts.numpy())
     starts.cumsum_(0)
-    loops.place_codes(codes.row_offsets.numpy(), latents_K, starts[:-1].clone().numpy(), code_K.numpy(), row_K.numpy())
+    loops.place_codes(
+        codes.row_offsets.numpy(), latents_K, starts[:-1].clone().numpy(), code_K.numpy(), row_K.numpy()
+    )
     return LatentOrder(starts, code_K, row_K)
 
 
@@ -88,7 +90,12 @@ def kth_largest(values_N: torch.Tensor, k: int) -> float:
 def largest_of_rows(offsets: torch.Tensor, keys_N: torch.Tensor, k: int) -> torch.Tensor:
     mask_N = torch.empty(keys_N.numel(), dtype=torch.bool)
     for_ranges(
-        selection_loops.largest_of_rows, offsets.numel() - 1, offsets.numpy(), keys_N.numpy(), k, mask_N.numpy()
+        selection_loops.largest_of_rows,
+        offsets.numel() - 1,
+        offsets.numpy(),
+        keys_N.numpy(),
+        k,
+        mask_N.numpy(),
     )
     return mask_N
 

@@ -39,7 +39,9 @@ def sparse_encode(
 def weight_gradient(codes: SparseCodes, rows_BD: torch.Tensor, num_latents: int) -> torch.Tensor:
     """g_FD[f] = sum over the codes of latent f of value * rows[row of the code]."""
     order = latent_order(codes, num_latents)
-    return kernels_for(rows_BD.device).sum_vectors(order.starts, order.row_K, codes.values[order.code_K], rows_BD)
+    return kernels_for(rows_BD.device).sum_vectors(
+        order.starts, order.row_K, codes.values[order.code_K], rows_BD
+    )
 
 
 def latent_order(codes: SparseCodes, num_latents: int) -> LatentOrder:

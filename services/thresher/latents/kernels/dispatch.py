@@ -60,9 +60,7 @@ def is_compiled(device: torch.device) -> bool:
     return device.type == "cpu" and _has_numba()
 
 
-def on_pieces(
-    function: Callable[[Item], Result], items: list[Item], device: torch.device
-) -> list[Result]:
+def on_pieces(function: Callable[[Item], Result], items: list[Item], device: torch.device) -> list[Result]:
     """function(item) of every item, in order; on the CPU's threads, each running torch's operators by itself."""
     if is_compiled(device):
         from thresher.latents.kernels.threads import on_threads

@@ -1,7 +1,7 @@
 """The kernels on CUDA devices, in Triton. Documented in plain.py, which they equal.
 
-No atomics: each program writes what it alone sums, in the order of the codes, so that results repeat bit by bit. Selection
-is plain torch, whose operators are fast there.
+No atomics: each program writes what it alone sums, in the order of the codes, so that results repeat bit by bit.
+Selection is plain torch, whose operators are fast there.
 
 Shape suffixes: B rows or whatever is summed into, D width of the vectors, V vectors, K codes.
 """

@@ -112,8 +112,16 @@ class ApproximateKeys:
 def _buffer(shape: tuple[int, int], like: torch.Tensor) -> torch.Tensor:
     """Of this thread: memory that stays in cache is worth more than memory that is freed."""
     kept: torch.Tensor | None = getattr(_buffers, "keys", None)
-    if kept is None or kept.numel() < math.prod(shape) or (kept.dtype, kept.device) != (like.dtype, like.device):
-        kept = like.new_empty(math.prod(shape)) if like.device.type != "cpu" else empty(math.prod(shape), dtype=like.dtype)
+    if (
+        kept is None
+        or kept.numel() < math.prod(shape)
+        or (kept.dtype, kept.device) != (like.dtype, like.device)
+    ):
+        kept = (
+            like.new_empty(math.prod(shape))
+            if like.device.type != "cpu"
+            else empty(math.prod(shape), dtype=like.dtype)
+        )
         _buffers.keys = kept
     return kept[: math.prod(shape)].view(shape)
 

@@ -20,6 +20,8 @@ def empty(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     num_bytes = count * dtype.itemsize
     if num_bytes < SMALLEST_BYTES or sys.platform != "linux":
         return torch.empty(shape, dtype=dtype)
-    memory = mmap.mmap(-1, -(-num_bytes // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory = mmap.mmap(
+        -1, -(-num_bytes // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    )
     memory.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(memory, dtype=dtype, count=count).view(shape)

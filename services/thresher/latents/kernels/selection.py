@@ -1,8 +1,8 @@
 """Which latents are active: chosen by a fast approximate GEMM, settled by exact float32 keys.
 
 What is guaranteed: the codes chosen are those that would be, were every key computed as a float32 dot product (the
-kernel's, in its fixed order), whatever the GEMM's type, blocking and number of threads. The GEMM only rules out what its
-error bounds (keys.py) say cannot be chosen.
+kernel's, in its fixed order), whatever the GEMM's type, blocking and number of threads. The GEMM only rules out what
+its error bounds (keys.py) say cannot be chosen.
 
 Shape suffixes: B rows, D width of the input, F latents, K codes, N candidates.
 """
@@ -83,15 +83,23 @@ def not_finite(preactivations: Preactivations) -> SparseCodes:
     """A code a row whose value is not a number, so that the loss is none, either."""
     num_rows = preactivations.x_BD.shape[0]
     offsets = torch.arange(num_rows + 1, device=preactivations.x_BD.device)
-    return SparseCodes(offsets, torch.zeros_like(offsets[1:]), preactivations.x_BD.new_full((num_rows,), torch.nan))
+    return SparseCodes(
+        offsets, torch.zeros_like(offsets[1:]), preactivations.x_BD.new_full((num_rows,), torch.nan)
+    )
 
 
 def exact_values(
-    kernels: Kernels, preactivations: Preactivations, rows: slice, offsets: torch.Tensor, latents_N: torch.Tensor
+    kernels: Kernels,
+    preactivations: Preactivations,
+    rows: slice,
+    offsets: torch.Tensor,
+    latents_N: torch.Tensor,
 ) -> torch.Tensor:
     """z of candidates of some rows, each a float32 dot product in the kernel's order."""
     W_enc_FD, b_enc_F = preactivations.W_enc_FD.detach(), preactivations.b_enc_F.detach()
-    return kernels.dot_vectors(offsets, latents_N, preactivations.x_BD[rows], W_enc_FD).add_(b_enc_F[latents_N])
+    return kernels.dot_vectors(offsets, latents_N, preactivations.x_BD[rows], W_enc_FD).add_(
+        b_enc_F[latents_N]
+    )
 
 
 def weighted(preactivations: Preactivations, values_N: torch.Tensor, latents_N: torch.Tensor) -> torch.Tensor:

@@ -59,7 +59,9 @@ def _round_row(row_D: Floats, bits_D: NDArray[np.uint16]) -> tuple[np.float32, n
     square = error = np.float32(0)
     for d in range(row_D.shape[0]):
         bits = as_bits(row_D[d])
-        bits_D[d] = np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
+        bits_D[d] = np.uint16(
+            (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+        )
         change = row_D[d] - widened(bits_D[d])
         square += row_D[d] * row_D[d]
         error += change * change
@@ -67,7 +69,9 @@ def _round_row(row_D: Floats, bits_D: NDArray[np.uint16]) -> tuple[np.float32, n
 
 
 @compiled
-def row_floors(start: int, stop: int, keys_BF: Any, bias_F: Floats, num_maxima: int, k: int, out_B: Floats) -> None:
+def row_floors(
+    start: int, stop: int, keys_BF: Any, bias_F: Floats, num_maxima: int, k: int, out_B: Floats
+) -> None:
     """A lower bound of the k-th largest key + bias of each row: that of the maxima of residue classes of latents."""
     num_latents = keys_BF.shape[1]
     maxima_M = np.empty(num_maxima, np.float32)
@@ -132,7 +136,9 @@ def _count_in_block(keys_F: Any, bias_F: Floats, floor: np.float32) -> int:
 
 
 @compiled
-def count_above(start: int, stop: int, keys_BF: Any, bias_F: Floats, floors_B: Floats, counts_B: Ints) -> None:
+def count_above(
+    start: int, stop: int, keys_BF: Any, bias_F: Floats, floors_B: Floats, counts_B: Ints
+) -> None:
     """How many keys + bias of each row are at or above its floor."""
     for row in range(start, stop):
         counts_B[row] = _count_biased(keys_BF[row], bias_F, floors_B[row])
