@@ -134,11 +134,11 @@ def _plain_sweep(
 
 def _tangent(grad_RC: torch.Tensor, weight_RC: torch.Tensor, widths: Sequence[int]) -> torch.Tensor:
     """The gradient without its part along the direction in which a row's norm grows."""
-    blocks = zip(weight_RC.split(list(widths), dim=1), _block_norms(weight_RC, widths), strict=True)
+    blocks = zip(torch.split(weight_RC, list(widths), dim=1), _block_norms(weight_RC, widths), strict=True)
     normal_RC = torch.cat([block / norms_R1.clamp(min=SMALLEST_NORM) for block, norms_R1 in blocks], dim=1)
     return grad_RC - normal_RC * ((grad_RC * normal_RC).sum(dim=1, keepdim=True) / len(widths))
 
 
 def _block_norms(weight_RC: torch.Tensor, widths: Sequence[int]) -> list[torch.Tensor]:
-    blocks = weight_RC.split(list(widths), dim=1)
+    blocks = torch.split(weight_RC, list(widths), dim=1)
     return [torch.linalg.vector_norm(block, dim=1, keepdim=True) for block in blocks]

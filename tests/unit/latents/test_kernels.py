@@ -120,6 +120,8 @@ def test_sums_and_products_of_any_width(kernels: ModuleType, width: int) -> None
     dots_K = (rows_BD[row_K].double() * vectors_VD[vector_K].double()).sum(dim=1)
     found_BD = kernels.sum_vectors(offsets, vector_K, values_K, vectors_VD)
     torch.testing.assert_close(found_BD.double(), sums_BD, rtol=1e-5, atol=1e-5)
+    totals_B = torch.zeros(6, dtype=torch.float64).index_add_(0, row_K, values_K.double())
+    torch.testing.assert_close(kernels.sum_values(offsets, values_K).double(), totals_B, rtol=1e-5, atol=1e-6)
     found_K = kernels.dot_vectors(offsets, vector_K, rows_BD, vectors_VD)
     torch.testing.assert_close(found_K.double(), dots_K, rtol=1e-5, atol=1e-4)
 

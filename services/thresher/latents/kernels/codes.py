@@ -32,7 +32,7 @@ class SparseCodes:
     row_offsets: torch.Tensor
     latents: torch.Tensor
     values: torch.Tensor
-    orders: dict[int, LatentOrder] = field(default_factory=dict, repr=False, compare=False)
+    orders: dict[int, LatentOrder] = field(default_factory=dict, repr=False, compare=False, kw_only=True)
     """By number of latents, filled when first needed: codes that differ in their values alone share it."""
 
     @property
@@ -48,7 +48,7 @@ class SparseCodes:
         )
 
     def with_values(self, values_K: torch.Tensor) -> "SparseCodes":
-        return SparseCodes(self.row_offsets, self.latents, values_K, self.orders)
+        return SparseCodes(self.row_offsets, self.latents, values_K, orders=self.orders)
 
 
 def codes_above(z_BF: torch.Tensor, threshold: torch.Tensor | float) -> SparseCodes:

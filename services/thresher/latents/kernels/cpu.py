@@ -23,6 +23,12 @@ def sum_vectors(
     return out_BD
 
 
+def sum_values(offsets: torch.Tensor, values_K: torch.Tensor) -> torch.Tensor:
+    out_B = torch.empty(offsets.numel() - 1)
+    loops.sum_values(offsets.numpy(), values_K.contiguous().numpy(), out_B.numpy())
+    return out_B
+
+
 def dot_vectors(
     offsets: torch.Tensor, vector_K: torch.Tensor, rows_BD: torch.Tensor, vectors_VD: torch.Tensor
 ) -> torch.Tensor:

@@ -94,10 +94,11 @@ class _SparseEncode(torch.autograd.Function):
     ) -> tuple[None, torch.Tensor, torch.Tensor, torch.Tensor | None, None]:
         (grad_values_K,) = grads
         x_BD, W_enc_FD, centre_D = ctx.saved_tensors
-        codes: SparseCodes = ctx.codes.with_values(grad_values_K)
-        num_latents = W_enc_FD.shape[0]
-        grad_b_enc_F = x_BD.new_zeros(num_latents).index_add_(0, codes.latents, grad_values_K)
+        codes: SparseCodes = ctx.codes
+        order, kernels = latent_order(codes, W_enc_FD.shape[0]), kernels_for(x_BD.device)
+        sorted_K = grad_values_K[order.code_K]
+        grad_b_enc_F = kernels.sum_values(order.starts, sorted_K)
         centred_BD = x_BD if centre_D is None else x_BD - centre_D
-        grad_W_enc_FD = weight_gradient(codes, centred_BD, num_latents)
+        grad_W_enc_FD = kernels.sum_vectors(order.starts, order.row_K, sorted_K, centred_BD)
         grad_centre_D = -(grad_b_enc_F @ W_enc_FD) if ctx.needs_input_grad[3] else None
         return None, grad_W_enc_FD, grad_b_enc_F, grad_centre_D, None

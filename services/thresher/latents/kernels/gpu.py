@@ -18,6 +18,7 @@ from thresher.latents.kernels.plain import (
     rounded,
     row_floors,
     row_of_code,
+    sum_values,
 )
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "order_by_latent",
     "rounded",
     "row_floors",
+    "sum_values",
     "sum_vectors",
 ]
 

@@ -46,6 +46,16 @@ def sum_vectors(
 
 
 @compiled
+def sum_values(offsets: Ints, values_K: Floats, out: Floats) -> None:
+    """out[i] = sum over codes in offsets[i]:offsets[i + 1] of value."""
+    for i in range(out.shape[0]):
+        total = np.float32(0)
+        for code in range(offsets[i], offsets[i + 1]):
+            total += values_K[code]
+        out[i] = total
+
+
+@compiled
 def dot_vectors(
     start: int, stop: int, offsets: Ints, vector_of_code: Ints, rows: Floats, vectors: Floats, out_K: Floats
 ) -> None:

@@ -26,6 +26,12 @@ def sum_vectors(
     return out_BD
 
 
+def sum_values(offsets: torch.Tensor, values_K: torch.Tensor) -> torch.Tensor:
+    """out_B[i] = sum over the codes in offsets[i]:offsets[i + 1] of value."""
+    sums_B: torch.Tensor = torch.segment_reduce(values_K, "sum", offsets=offsets, initial=0.0)
+    return sums_B
+
+
 def dot_vectors(
     offsets: torch.Tensor, vector_K: torch.Tensor, rows_BD: torch.Tensor, vectors_VD: torch.Tensor
 ) -> torch.Tensor:
@@ -53,7 +59,8 @@ def rounded(rows_BD: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, to
 
 def row_floors(keys_BF: torch.Tensor, bias_F: torch.Tensor, k: int) -> torch.Tensor:
     """floors_B: a number that at least k keys + bias of a row reach, close to the largest such."""
-    return (keys_BF.float() + bias_F).topk(k, dim=1, sorted=False).values.amin(dim=1)
+    largest_BK: torch.Tensor = (keys_BF.float() + bias_F).topk(k, dim=1, sorted=False).values
+    return largest_BK.amin(dim=1)
 
 
 def collect_above(
@@ -85,7 +92,8 @@ def largest_of_rows(offsets: torch.Tensor, keys_N: torch.Tensor, k: int) -> torc
 
 
 def _norms(rows_BD: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.vector_norm(rows_BD, dim=1)
+    norms_B: torch.Tensor = torch.linalg.vector_norm(rows_BD, dim=1)
+    return norms_B
 
 
 def row_of_code(offsets: torch.Tensor, codes_K: torch.Tensor) -> torch.Tensor:

@@ -21,7 +21,7 @@ BLOCK = 64
 BISECTIONS = 10
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def widened(typing_context: Any, key: Any) -> Any:
     """float32 of a bfloat16 given by its bits (uint16); a float32 as it is."""
 
@@ -35,7 +35,7 @@ def widened(typing_context: Any, key: Any) -> Any:
     return types.float32(key), (of_bits if key == types.uint16 else as_it_is)
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def as_bits(typing_context: Any, value: Any) -> Any:
     """The bits of a float32."""
 
@@ -92,7 +92,7 @@ def _raise_maxima(keys_M: Any, bias_M: Floats, maxima_M: Floats) -> None:
 
 
 @compiled
-def nearly_kth_largest(values_M: Floats, k: int) -> np.float32:
+def nearly_kth_largest(values_M: Floats, k: int) -> Any:
     """A number that at least k values reach, close to the largest such; by bisection. -inf if there is none."""
     if values_M.shape[0] < k:
         return np.float32(-np.inf)
@@ -212,8 +212,7 @@ def _kth_largest_bits(bits_L: Any, k: int) -> int:
 
 @compiled
 def _count_bits(bits_L: Any, floor: int) -> int:
-    floor = np.int32(floor)
-    count = 0
+    count, narrow_floor = 0, np.int32(floor)
     for n in range(bits_L.shape[0]):
-        count += bits_L[n] >= floor
+        count += bits_L[n] >= narrow_floor
     return count
