@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fit.case import BATCH_ROWS, D_IN, LEARNING_RATE, Case, K
+from fit.case import BATCH_ROWS, D_IN, Case, K
 from fit.rows import write_rows
 
 HERE = Path(__file__).parent
@@ -156,7 +156,6 @@ def main() -> None:
             "steps": options.steps,
             "seed": options.seed,
         },
-        "learning_rate": LEARNING_RATE,
         "goals": {"of_bfloat16_gemm": GOAL_OF_GEMM, "times_peer": GOALS},
         "results": results,
     }

@@ -21,7 +21,7 @@ from thresher.latents.kernels.selection import (
     weighted,
 )
 
-BOUND_MARGIN = 0.9
+MARGIN, LEAST_MARGIN, MARGIN_STEP = 0.9, 0.5, 0.02
 MAX_HALVINGS = 5
 FIRST_BOUND = 0.5
 """Of the median row's k-th largest key."""
@@ -47,13 +47,14 @@ class BatchTopKSelector:
 
     The cut of one batch, less a margin, is a lower bound that almost always holds for the next: only keys that may be
     above it are kept. Where it turns out too high the batch is read again under a lower one, so the result never
-    depends on it. Workers exchange their candidates' keys, so the result does not depend on the number of
+    depends on it, and the margin is wider for the steps that follow. Workers exchange their candidates' keys, so the result does not depend on the number of
     workers either; nor, as in selection.py, on the GEMM.
     """
 
     def __init__(self, k: int) -> None:
         self._k = k
         self._bound: float | None = None
+        self._margin = MARGIN
 
     @torch.no_grad()
     def select(self, preactivations: Preactivations, global_rows: int) -> SparseCodes:
@@ -63,16 +64,7 @@ class BatchTopKSelector:
         """
         count = self._k * global_rows
         keys = ApproximateKeys(preactivations)
-        bound = self._first_bound(keys, preactivations) if self._bound is None else self._bound
-        for attempt in count_from(1):
-            found = _candidates(keys, preactivations, bound)
-            least_cut = self._cut(found.least_N, count)
-            # Were some key above the least cut missed, the bound would be above it, too.
-            if not _any_worker(least_cut < bound):
-                break
-            lower = bound / 2 if attempt < MAX_HALVINGS else 0.0
-            bound = BOUND_MARGIN * least_cut if least_cut > 0 else lower
-        self._bound = BOUND_MARGIN * least_cut
+        found, least_cut = self._find(keys, preactivations, count)
         offsets, latents_N = found.where(found.most_N >= least_cut)
         kernels = kernels_for(preactivations.x_BD.device)
         values_N = exact_values(kernels, preactivations, slice(None), offsets, latents_N)
@@ -82,6 +74,26 @@ class BatchTopKSelector:
             return not_finite(preactivations)
         counts_B = counts_of_mask(offsets, mask_N)
         return SparseCodes(offsets_of(counts_B), latents_N[mask_N], values_N[mask_N])
+
+    def _find(
+        self, keys: ApproximateKeys, preactivations: Preactivations, count: int
+    ) -> tuple[_Candidates, float]:
+        """Whatever may be among the `count` largest keys, and the least that the smallest of those can be."""
+        first = bound = self._first_bound(keys, preactivations) if self._bound is None else self._bound
+        for attempt in count_from(1):
+            found = _candidates(keys, preactivations, bound)
+            least_cut = self._cut(found.least_N, count)
+            # Were some key above the least cut missed, the bound would be above it, too.
+            if not _any_worker(least_cut < bound):
+                break
+            lower = bound / 2 if attempt < MAX_HALVINGS else 0.0
+            bound = MARGIN * least_cut if least_cut > 0 else lower
+        if least_cut < first:
+            self._margin = max(LEAST_MARGIN, self._margin * MARGIN * least_cut / first)
+        else:
+            self._margin = min(MARGIN, self._margin + MARGIN_STEP)
+        self._bound = self._margin * least_cut
+        return found, least_cut
 
     def _cut(self, values_N: torch.Tensor, count: int) -> float:
         """The `count`-th largest positive value over all workers; 0 if there are not that many."""

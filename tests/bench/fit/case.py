@@ -17,8 +17,6 @@ import torch
 BATCH_ROWS = 4096
 D_IN = 576
 K = 32
-LEARNING_RATE = 1e-3
-"""Of Adam, without warmup or decay, on every side."""
 WARM_UP_STEPS = 3
 AUX_COEFFICIENT = 1 / 32
 TRAIN_FILE, HELD_OUT_FILE = "train.npy", "held_out.npy"
@@ -42,6 +40,11 @@ class Case:
 
     def to_argument(self) -> str:
         return json.dumps(asdict(self))
+
+    @property
+    def learning_rate(self) -> float:
+        """Of Adam, without warmup or decay, on every side: the rate that most of them default to (Gao et al. 2024)."""
+        return 2e-4 / (self.num_latents / (1 << 14)) ** 0.5
 
     def batches(self) -> list[torch.Tensor]:
         """x_BD of every step, the same on every side."""

@@ -5,7 +5,7 @@ from dictionary_learning.trainers.batch_top_k import BatchTopKTrainer
 from dictionary_learning.trainers.jumprelu import JumpReluTrainer
 from dictionary_learning.trainers.top_k import TopKTrainer
 
-from fit.case import AUX_COEFFICIENT, D_IN, LEARNING_RATE, Case, K, dense_codes, measure
+from fit.case import AUX_COEFFICIENT, D_IN, Case, K, dense_codes, measure
 
 
 def _trainer(case: Case):
@@ -15,7 +15,7 @@ def _trainer(case: Case):
         "dict_size": case.num_latents,
         "layer": 0,
         "lm_name": "planted",
-        "lr": LEARNING_RATE,
+        "lr":
         "warmup_steps": 0,
         "seed": case.seed,
         "device": "cpu",

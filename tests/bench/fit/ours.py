@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from fit.case import AUX_COEFFICIENT, BATCH_ROWS, D_IN, LEARNING_RATE, Case, Codes, K, measure
+from fit.case import AUX_COEFFICIENT, BATCH_ROWS, D_IN, Case, Codes, K, measure
 from thresher.dictionary.batch import Batch, PairLayout
 from thresher.dictionary.spec import FitSpec
 from thresher.dictionary.threshold import calibrate_threshold
@@ -28,7 +28,7 @@ def _spec(case: Case) -> FitSpec:
             "training": {
                 "num_steps": case.num_steps,
                 "batch_rows": BATCH_ROWS,
-                "learning_rate": LEARNING_RATE,
+                "learning_rate": case.learning_rate,
                 "warmup_fraction": 0,
                 "decay_fraction": 0,
                 "seed": case.seed,

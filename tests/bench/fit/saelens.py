@@ -12,7 +12,7 @@ from sae_lens import (
 from sae_lens.config import SAETrainerConfig
 from sae_lens.training.sae_trainer import SAETrainer
 
-from fit.case import AUX_COEFFICIENT, BATCH_ROWS, D_IN, LEARNING_RATE, Case, K, dense_codes, measure
+from fit.case import AUX_COEFFICIENT, BATCH_ROWS, D_IN, Case, K, dense_codes, measure
 
 
 def _dictionary(case: Case):
@@ -36,8 +36,8 @@ def main(case: Case) -> None:
     config = SAETrainerConfig(
         total_training_samples=case.num_steps * BATCH_ROWS,
         train_batch_size_samples=BATCH_ROWS,
-        lr=LEARNING_RATE,
-        lr_end=LEARNING_RATE,
+        lr=case.learning_rate,
+        lr_end=case.learning_rate,
     )
     trainer = SAETrainer(config, sae, iter(()))
 

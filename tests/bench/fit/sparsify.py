@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from fit.case import AUX_COEFFICIENT, D_IN, LEARNING_RATE, Case, K, measure
+from fit.case import AUX_COEFFICIENT, D_IN, Case, K, measure
 
 
 def main(case: Case) -> None:
@@ -18,7 +18,7 @@ def main(case: Case) -> None:
     coder = SparseCoder(
         D_IN, SparseCoderConfig(num_latents=case.num_latents, k=K), device="cpu", dtype=torch.float32
     )
-    optimiser = torch.optim.Adam(coder.parameters(), lr=LEARNING_RATE)
+    optimiser = torch.optim.Adam(coder.parameters(), lr=case.learning_rate)
     dead_F = torch.zeros(case.num_latents, dtype=torch.bool)
     begun = False
 

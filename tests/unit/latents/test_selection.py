@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from thresher.dictionary.batch_selection import BatchTopKSelector
-from thresher.latents.kernels import Preactivations, SparseCodes, select_above, select_largest_of_rows
+from thresher.latents.kernels import (
+    Preactivations,
+    SparseCodes,
+    estimated_share_above,
+    select_above,
+    select_largest_of_rows,
+)
 from thresher.latents.kernels import keys as keys_module
 from thresher.latents.kernels import selection as selection_module
 from thresher.latents.kernels.keys import ApproximateKeys
@@ -82,6 +88,14 @@ def test_all_above_thresholds(num_rows: int, d_in: int, num_latents: int, k: int
     z_BF = exact(given)
     expected_BF = torch.where(z_BF > threshold_F, z_BF, 0)
     torch.testing.assert_close(dense(codes, num_latents), expected_BF, rtol=1e-5, atol=1e-5)
+
+
+def test_estimated_share_is_near_that_of_all_entries() -> None:
+    given = preactivations(130, 96, 1000)
+    for threshold in (-1.0, 0.0, 4.0):
+        share = float((exact(given) > threshold).double().mean())
+        found = estimated_share_above(given, torch.full((1000,), threshold))
+        assert found == pytest.approx(share, rel=0.5, abs=0.05)
 
 
 def test_the_choice_is_exactly_that_of_the_float32_dot_products() -> None:

@@ -15,6 +15,7 @@ from thresher.latents.kernels.keys import ApproximateKeys, Preactivations
 
 PIECE_ENTRIES = 1 << 22
 """Keys of a piece, 8 MiB in bfloat16: few enough to stay in cache until they are read."""
+PIECES_PER_THREAD = 4
 
 
 @torch.no_grad()
@@ -113,9 +114,10 @@ def offsets_of(counts_B: torch.Tensor) -> torch.Tensor:
 
 
 def pieces(preactivations: Preactivations) -> list[slice]:
-    """Of the rows."""
+    """Of the rows: small enough for the cache, and enough of them for every thread."""
     num_rows, num_latents = preactivations.x_BD.shape[0], preactivations.W_enc_FD.shape[0]
-    size = max(1, PIECE_ENTRIES // num_latents)
+    size = min(PIECE_ENTRIES // num_latents, -(-num_rows // (PIECES_PER_THREAD * torch.get_num_threads())))
+    size = max(1, size)
     return [slice(start, min(start + size, num_rows)) for start in range(0, num_rows, size)]
 
 

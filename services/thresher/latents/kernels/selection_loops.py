@@ -19,6 +19,7 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 BLOCK = 64
 BISECTIONS = 10
+ZERO, ONE = np.float32(0), np.float32(1)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -111,27 +112,28 @@ def nearly_kth_largest(values_M: Floats, k: int) -> Any:
 
 
 @compiled
-def _count(values_M: Floats, floor: np.float32) -> int:
-    count = 0
+def _count(values_M: Floats, floor: np.float32) -> Any:
+    """In float32, as below: numba would widen integers to 64 bits, and half as many fit a vector. Exact to 2^24."""
+    count = np.float32(0)
     for m in range(values_M.shape[0]):
-        count += values_M[m] >= floor
+        count += ONE if values_M[m] >= floor else ZERO
     return count
 
 
 @compiled
-def _count_biased(keys_F: Any, bias_F: Floats, floor: np.float32) -> int:
-    count = 0
+def _count_biased(keys_F: Any, bias_F: Floats, floor: np.float32) -> Any:
+    count = np.float32(0)
     for f in range(keys_F.shape[0]):
-        count += widened(keys_F[f]) + bias_F[f] >= floor
+        count += ONE if widened(keys_F[f]) + bias_F[f] >= floor else ZERO
     return count
 
 
 @compiled
-def _count_in_block(keys_F: Any, bias_F: Floats, floor: np.float32) -> int:
+def _count_in_block(keys_F: Any, bias_F: Floats, floor: np.float32) -> Any:
     """Of a length that the compiler knows, which makes it several times faster."""
-    count = 0
+    count = np.float32(0)
     for f in range(BLOCK):
-        count += widened(keys_F[f]) + bias_F[f] >= floor
+        count += ONE if widened(keys_F[f]) + bias_F[f] >= floor else ZERO
     return count
 
 
