@@ -25,7 +25,7 @@ def _spec(case: Case) -> FitSpec:
             "training": {
                 "num_steps": case.num_steps,
                 "batch_rows": BATCH_ROWS,
-                "learning_rate":
+                "learning_rate": case.learning_rate,
                 "warmup_fraction": 0,
                 "decay_fraction": 0,
                 "seed": case.seed,
