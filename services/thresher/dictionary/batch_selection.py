@@ -47,8 +47,8 @@ class BatchTopKSelector:
 
     The cut of one batch, less a margin, is a lower bound that almost always holds for the next: only keys that may be
     above it are kept. Where it turns out too high the batch is read again under a lower one, so the result never
-    depends on it, and the margin is wider for the steps that follow. Workers exchange their candidates' keys, so the result does not depend on the number of
-    workers either; nor, as in selection.py, on the GEMM.
+    depends on it, and the margin is wider for the steps that follow. Workers exchange their candidates' keys, so the
+    result does not depend on the number of workers either; nor, as in selection.py, on the GEMM.
     """
 
     def __init__(self, k: int) -> None:

@@ -15,7 +15,7 @@ def _trainer(case: Case):
         "dict_size": case.num_latents,
         "layer": 0,
         "lm_name": "planted",
-        "lr":
+        "lr": case.learning_rate,
         "warmup_steps": 0,
         "seed": case.seed,
         "device": "cpu",
