@@ -24,7 +24,11 @@ def _spec(case: Case) -> FitSpec:
             "harvest": "planted",
             "site": "resid_post.0",
             "name": "planted",
-            "architecture": {"kind": case.architecture, "num_latents": case.num_latents, **ARCHITECTURES[case.architecture]},
+            "architecture": {
+                "kind": case.architecture,
+                "num_latents": case.num_latents,
+                **ARCHITECTURES[case.architecture],
+            },
             "training": {
                 "num_steps": case.num_steps,
                 "batch_rows": BATCH_ROWS,

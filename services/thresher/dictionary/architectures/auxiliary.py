@@ -32,6 +32,8 @@ class AuxiliaryLoss:
         objective = self._objective
         z = objective.preactivations(weights, batch.x_BD)
         codes = select_largest_of_rows(z, self._k_aux, among_N=dead_N)
-        residual_hat_BE = sparse_decode(objective.differentiable(weights, batch.x_BD, codes), weights["W_dec"])
+        residual_hat_BE = sparse_decode(
+            objective.differentiable(weights, batch.x_BD, codes), weights["W_dec"]
+        )
         error = (residual_BE.detach() - residual_hat_BE).square().sum()
         return min(num_dead / self._k_aux, 1.0) * error / self._objective.normaliser
