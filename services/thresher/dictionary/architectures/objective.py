@@ -103,7 +103,7 @@ class Objective(ABC):
     def chosen_codes(
         self, weights: Weights, x_BD: torch.Tensor, choose: Callable[[Preactivations], SparseCodes]
     ) -> SparseCodes:
-        """Codes that `choose` makes of pre-activations weighted by decoder norms; values differentiable in the weights."""
+        """Codes that `choose` makes of pre-activations weighted by decoder norms; values differentiable in weights."""
         return self.differentiable(weights, x_BD, choose(self.preactivations(weights, x_BD)))
 
     def differentiable(self, weights: Weights, x_BD: torch.Tensor, codes: SparseCodes) -> SparseCodes:
