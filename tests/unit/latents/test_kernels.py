@@ -14,6 +14,7 @@ from thresher.latents.kernels import (
     SparseCodes,
     codes_above,
     dispatch,
+    of_latents,
     plain,
     sparse_decode,
     sparse_encode,
@@ -95,6 +96,19 @@ def test_decode_and_all_gradients_equal_dense_ones(
     for name in names:
         assert dense[name].grad.abs().max() > 0.1
         torch.testing.assert_close(sparse[name].grad.double(), dense[name].grad, rtol=1e-5, atol=1e-4)
+
+
+def test_a_number_of_each_latent_and_its_gradient(
+    kernels: ModuleType, tensors: dict[str, torch.Tensor]
+) -> None:
+    codes, mask_BF = some_codes(tensors)
+    t_F = tensors["b_enc"].clone().requires_grad_()
+    upstream_K = torch.randn(codes.latents.numel(), generator=torch.Generator().manual_seed(8))
+    t_K = of_latents(codes, t_F)
+    t_K.backward(upstream_K)
+    assert torch.equal(t_K.detach(), tensors["b_enc"][codes.latents])
+    expected_BF = torch.zeros(B, F, dtype=torch.float64).masked_scatter(mask_BF, upstream_K.double())
+    torch.testing.assert_close(t_F.grad.double(), expected_BF.sum(dim=0), rtol=1e-5, atol=1e-5)
 
 
 def test_no_code_at_all_decodes_to_zero(kernels: ModuleType, tensors: dict[str, torch.Tensor]) -> None:

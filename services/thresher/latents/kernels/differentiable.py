@@ -36,6 +36,12 @@ def sparse_encode(
     return out
 
 
+def of_latents(codes: SparseCodes, t_F: torch.Tensor) -> torch.Tensor:
+    """t_K: a number of each latent, for each code; differentiable. As t_F[codes.latents], whose gradient is slow."""
+    out: torch.Tensor = _OfLatents.apply(t_F, codes)  # type: ignore[no-untyped-call]
+    return out
+
+
 def weight_gradient(codes: SparseCodes, rows_BD: torch.Tensor, num_latents: int) -> torch.Tensor:
     """g_FD[f] = sum over the codes of latent f of value * rows[row of the code]."""
     order = latent_order(codes, num_latents)
@@ -102,3 +108,15 @@ class _SparseEncode(torch.autograd.Function):
         grad_W_enc_FD = kernels.sum_vectors(order.starts, order.row_K, sorted_K, centred_BD)
         grad_centre_D = -(grad_b_enc_F @ W_enc_FD) if ctx.needs_input_grad[3] else None
         return None, grad_W_enc_FD, grad_b_enc_F, grad_centre_D, None
+
+
+class _OfLatents(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, t_F: torch.Tensor, codes: SparseCodes) -> torch.Tensor:
+        ctx.codes, ctx.num_latents = codes, t_F.numel()
+        return t_F[codes.latents]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
+        order = latent_order(ctx.codes, ctx.num_latents)
+        return kernels_for(grads[0].device).sum_values(order.starts, grads[0][order.code_K]), None
