@@ -11,6 +11,7 @@ from thresher.latents.kernels import (
     Preactivations,
     SparseCodes,
     estimated_share_above,
+    of_latents,
     select_above,
     sparse_decode,
     sparse_encode,
@@ -30,7 +31,7 @@ class Candidates:
 
     def of_latents(self, t_F: torch.Tensor) -> torch.Tensor:
         """A value a latent, in the shape of z."""
-        return t_F.expand_as(self.z) if self.codes is None else t_F[self.codes.latents]
+        return t_F.expand_as(self.z) if self.codes is None else of_latents(self.codes, t_F)
 
     def decode(self, values: torch.Tensor, W_dec_FE: torch.Tensor) -> torch.Tensor:
         """y_hat_BE of codes in the shape of z, without bias."""
