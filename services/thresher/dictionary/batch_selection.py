@@ -84,7 +84,7 @@ class BatchTopKSelector:
             found = _candidates(keys, preactivations, bound)
             least_cut = self._cut(found.least_N, count)
             # Were some key above the least cut missed, the bound would be above it, too.
-            if not _any_worker(least_cut < bound):
+            if not _any_worker(least_cut < bound, preactivations.x_BD.device):
                 break
             lower = bound / 2 if attempt < MAX_HALVINGS else 0.0
             bound = MARGIN * least_cut if least_cut > 0 else lower
@@ -125,5 +125,5 @@ def _candidates(keys: ApproximateKeys, preactivations: Preactivations, bound: fl
     return _Candidates(offsets_of(counts_B), *columns)
 
 
-def _any_worker(fault: bool) -> bool:
-    return bool(sum_over_workers(torch.tensor([int(fault)])) > 0)
+def _any_worker(fault: bool, device: torch.device) -> bool:
+    return bool(sum_over_workers(torch.tensor([int(fault)], device=device)) > 0)

@@ -128,6 +128,8 @@ def _buffer(shape: tuple[int, int], like: torch.Tensor) -> torch.Tensor:
 
 @cache
 def _gemm_dtype(device_type: str) -> torch.dtype:
-    if device_type == "cpu":
-        return torch.bfloat16 if fast_dtype() == "bfloat16" else torch.float32
-    return torch.bfloat16 if device_type == "cuda" else torch.float32
+    if device_type == "cuda":
+        # Partial sums rounded to bfloat16 would break the bounds.
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+        return torch.bfloat16
+    return torch.bfloat16 if device_type == "cpu" and fast_dtype() == "bfloat16" else torch.float32
