@@ -94,7 +94,8 @@ def geometric_median(x_ND: torch.Tensor) -> torch.Tensor:
 def initial_weights(spec: DictionarySpec, layout: PairLayout, sample: Batch, seed: int) -> Weights:
     """Decoder rows of norm 1, and the encoder that reads them: z is the code along a row (Gao et al. 2024, A.1).
 
-    A transcoder's encoder reads other directions, of norm 1. A skip connection begins at 0 (Paulo et al. 2025).
+    A transcoder's encoder rows have norm 1, too. Where b_dec is not taken from inputs, b_enc begins as what centres
+    them: z is then that of centred inputs everywhere. A skip connection begins at 0 (Paulo et al. 2025).
 
     Args:
         spec: says how to begin.
@@ -103,21 +104,18 @@ def initial_weights(spec: DictionarySpec, layout: PairLayout, sample: Batch, see
         seed: decides the directions.
     """
     generator = torch.Generator().manual_seed(seed)
-    b_dec_E = centre(sample.y_BE, spec.initial_bias)
-    if spec.initial_decoder == "random":
-        rows_N, noise = torch.empty(0, dtype=torch.int64), 1.0
-    else:
-        rows_N, noise = _drawn_rows(spec.num_latents, len(sample.y_BE), generator), DATA_NOISE
-    W_dec_FE = _directions(sample.y_BE[rows_N] - b_dec_E, noise, spec.num_latents, generator)
+    centre_D, b_dec_E = centre(sample.x_BD, spec.initial_bias), centre(sample.y_BE, spec.initial_bias)
+    from_data = (spec.initial_decoder or ("random" if layout.reconstructs_input else "data")) == "data"
+    rows_N = _drawn_rows(spec.num_latents, len(sample.y_BE), generator) if from_data else None
+    W_dec_FE = _directions(sample.y_BE - b_dec_E, rows_N, spec.num_latents, generator)
     normalise(W_dec_FE, layout.output_widths)
     if layout.reconstructs_input:
         W_enc_FD = W_dec_FE / W_dec_FE.square().sum(dim=1, keepdim=True)
     else:
-        centred = sample.x_BD[rows_N] - sample.x_BD.mean(dim=0)
-        W_enc_FD = _directions(centred, noise, spec.num_latents, generator)
+        W_enc_FD = _directions(sample.x_BD - centre_D, rows_N, spec.num_latents, generator)
     weights = {
-        "W_enc": W_enc_FD.clone(),
-        "b_enc": torch.zeros(spec.num_latents),
+        "W_enc": W_enc_FD,
+        "b_enc": torch.zeros(spec.num_latents) if layout.centres_input else -W_enc_FD @ centre_D,
         "W_dec": W_dec_FE,
         "b_dec": b_dec_E,
     }
@@ -131,10 +129,10 @@ def _drawn_rows(num_latents: int, num_rows: int, generator: torch.Generator) -> 
 
 
 def _directions(
-    rows_ND: torch.Tensor, noise: float, num_latents: int, generator: torch.Generator
+    x_ND: torch.Tensor, rows_N: torch.Tensor | None, num_latents: int, generator: torch.Generator
 ) -> torch.Tensor:
-    """Unit rows along given ones, if any, with noise of the given norm."""
-    noise_FD = functional.normalize(torch.randn(num_latents, rows_ND.shape[1], generator=generator), dim=1)
-    if len(rows_ND) == 0:
+    """Unit rows, at random or close to the directions of some sampled rows."""
+    noise_FD = functional.normalize(torch.randn(num_latents, x_ND.shape[1], generator=generator), dim=1)
+    if rows_N is None:
         return noise_FD
-    return functional.normalize(functional.normalize(rows_ND, dim=1) + noise * noise_FD, dim=1)
+    return functional.normalize(functional.normalize(x_ND[rows_N], dim=1) + DATA_NOISE * noise_FD, dim=1)

@@ -1,9 +1,9 @@
 """What a fit makes and how it runs."""
 
 import math
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic.config import JsonDict
 
 from thresher.config import Spec
@@ -12,11 +12,14 @@ from thresher.contracts.manifests import SplitName
 from thresher.contracts.names import check_name
 from thresher.contracts.sites import check_site_name
 from thresher.dictionary.architectures.spec import TrainedSpec
+from thresher.dictionary.baselines.spec import BaselineSpec, SemiNmfSpec
 
 REFERENCE_NUM_LATENTS = 1 << 14
 REFERENCE_LEARNING_RATE = (
     2e-4  # at that number of latents, falling with its square root (Gao et al. 2024, section 3)
 )
+
+MAX_SEMI_NMF_CODES = 1 << 28  # 1 GiB of float32
 
 OPERATIONAL: JsonDict = {"operational": True}
 
@@ -25,7 +28,7 @@ class TrainingSpec(Spec):
     """How the dictionary is optimised."""
 
     num_steps: int = Field(gt=0)
-    """Optimiser steps; batches run on over epochs, each with its own order of rows."""
+    """Optimiser steps, or batches that a baseline is made of; they run on over epochs, each with its own order."""
     batch_rows: int = Field(default=4096, gt=0)
     """Rows of a global batch, over all workers."""
     learning_rate: float | None = Field(default=None, gt=0)
@@ -83,7 +86,7 @@ class FitSpec(Spec):
     """Name of the dictionary."""
     version: str | None = Field(default=None, json_schema_extra=OPERATIONAL)
     """Version of that name; null is the one made from this spec already, or else the next free number."""
-    architecture: TrainedSpec = Field(discriminator="kind")
+    architecture: TrainedSpec | BaselineSpec = Field(discriminator="kind")
     """What kind of dictionary."""
     training: TrainingSpec
     """How it is optimised."""
@@ -110,6 +113,20 @@ class FitSpec(Spec):
     def _name_is_well_formed(cls, text: str | None, info: ValidationInfo) -> str | None:
         return None if text is None else check_name(str(info.field_name), text)
 
+    @model_validator(mode="after")
+    def _codes_fit_memory(self) -> Self:
+        if isinstance(self.architecture, SemiNmfSpec):
+            num_rows = self.training.num_steps * self.training.batch_rows
+            most = MAX_SEMI_NMF_CODES // self.architecture.num_latents
+            if num_rows > most:
+                raise SpecError(
+                    "training.num_steps",
+                    self.training.num_steps,
+                    allowed=f"up to {most // self.training.batch_rows}",
+                    mend="Semi-NMF holds the codes of all rows in memory: lower num_steps, batch_rows or num_latents.",
+                )
+        return self
+
     @property
     def learning_rate(self) -> float:
         """Peak learning rate."""
@@ -119,5 +136,6 @@ class FitSpec(Spec):
 
     @property
     def trained_architecture(self) -> TrainedSpec:
-        """The architecture."""
+        """The architecture, of what is trained by gradient."""
+        assert not isinstance(self.architecture, BaselineSpec)
         return self.architecture

@@ -15,6 +15,8 @@ from thresher.activations.split_rows import SplitRows
 from thresher.contracts import paths
 from thresher.contracts.errors import ThresherError
 from thresher.contracts.manifests import HarvestManifest
+from thresher.dictionary.baselines.build import fit_baseline
+from thresher.dictionary.baselines.spec import BaselineSpec
 from thresher.dictionary.batch import Batch, PairLayout
 from thresher.dictionary.checkpoint import Checkpoints, StepRecord
 from thresher.dictionary.job import FitJob
@@ -56,6 +58,10 @@ def train_and_publish(job: FitJob) -> None:
     store = open_store(job.spec.root)
     harvest = read_record(store, paths.manifest(paths.harvest(job.spec.harvest)), HarvestManifest)
     with DenseSite(store, harvest, job.spec.site, Path(job.spec.cache_dir)) as site:
+        if isinstance(job.spec.architecture, BaselineSpec):
+            if job.rank == 0:
+                _make_baseline(job, job.spec.architecture, store, harvest, site)
+            return
         run = _Run(job, store, harvest, site)
         try:
             run.train()
@@ -64,6 +70,18 @@ def train_and_publish(job: FitJob) -> None:
             return
         if job.rank == 0:
             run.publish()
+
+
+def _make_baseline(
+    job: FitJob, spec: BaselineSpec, store: ObjectStore, harvest: HarvestManifest, site: DenseSite
+) -> None:
+    """Publish a baseline of the rows that training would take, from the beginning: it has no checkpoints."""
+    training = job.spec.training
+    rows = SplitRows(harvest, training.fit_split, training.min_position)
+    plan = BatchPlan(rows, EndlessOrder(len(rows), training.seed), training.batch_rows)
+    batches = (plan.gather(site, step) for step in range(training.num_steps))
+    encoder = fit_baseline(spec, batches, training.seed)
+    publish_dictionary(job, store, harvest, site, encoder, TrainingCurve(history=[]))
 
 
 class _Run:

@@ -10,25 +10,31 @@ from thresher.contracts.errors import SpecError
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class DictionarySpec(Spec):
-    """What every dictionary trained by gradient has."""
+class ArchitectureSpec(Spec):
+    """What every dictionary has."""
 
     num_latents: int = Field(gt=1)
     """Width of the dictionary."""
+
+    def check_widths(self, d_in: int, site: str) -> None:
+        """Raise SpecError if the dictionary cannot be one of inputs that wide."""
+
+
+class DictionarySpec(ArchitectureSpec):
+    """What every dictionary trained by gradient has."""
+
     decoder_norm: Literal["unit", "free"] = "unit"
     """Whether decoder rows are kept at norm 1 (of a crosscoder: the norms of a row's sites sum to 1), or learn their
     norm, which then weighs a latent in the penalty or in the selection, and is folded into the codes on save."""
-    initial_decoder: Literal["random", "data"] = "random"
+    initial_decoder: Literal["random", "data"] | None = None
     """Decoder rows begin as random directions, or as the directions of training rows from their centre. The encoder
-    begins as the transpose; a transcoder's as other random directions, or as the input of the same training rows."""
+    begins as the transpose; a transcoder's as random directions or as the inputs of the same training rows. Null is
+    data for transcoders, whose encoder and decoder would have nothing to do with each other, and random otherwise."""
     initial_bias: Literal["geometric_median", "mean", "zero"] = "geometric_median"
     """What the decoder's bias begins as, of the rows that are reconstructed."""
     whiten_input: bool = False
     """Whether inputs are whitened by their principal components, and all losses are those of whitened rows. Folded
     into the saved weights, whose codes are the same. Refused for crosscoders, since it would mix their sites."""
-
-    def check_widths(self, d_in: int, site: str) -> None:
-        """Raise SpecError if the dictionary cannot be one of inputs that wide."""
 
 
 class SelectionSpec(DictionarySpec):
