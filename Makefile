@@ -10,7 +10,7 @@ BROKEN_BESIDE_TORCH := torchvision torchaudio torchcodec
 
 FAST_TESTS = $(BIN)/pytest tests/unit -m "not real and not fault" -n 2
 
-.PHONY: setup demo test test-fast faults lint types schemas bench bench-harvest bench-cluster bench-reader venvs clean
+.PHONY: setup demo test test-fast faults lint types schemas bench bench-harvest bench-cluster bench-reader bench-fit venvs clean
 
 setup: $(VENV)/.installed
 
@@ -68,7 +68,7 @@ venvs: .venvs/saelens/.installed .venvs/bare/.installed
 clean:
 	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache
 
-bench: bench-harvest bench-cluster bench-reader
+bench: bench-harvest bench-cluster bench-reader bench-fit
 
 bench-harvest: setup
 	PYTHONPATH=tests/bench $(BIN)/python tests/bench/bench_harvest.py $(BENCH)
@@ -79,3 +79,15 @@ bench-cluster: setup
 # SAELens' side runs in its own environment.
 bench-reader: setup .venvs/saelens/.installed
 	PYTHONPATH=tests/bench $(BIN)/python tests/bench/bench_reader.py $(BENCH)
+
+bench-fit: setup .venvs/peers-fit/.installed
+	PYTHONPATH=tests/bench $(BIN)/python tests/bench/bench_fit.py $(BENCH)
+
+# Peers that fit dictionaries. The torchvision that they pull does not load beside this torch.
+.venvs/peers-fit/.installed: Makefile
+	$(PYTHON) -m venv .venvs/peers-fit
+	.venvs/peers-fit/bin/python -m pip --disable-pip-version-check --quiet install torch==2.13.0
+	.venvs/peers-fit/bin/python -m pip --disable-pip-version-check --quiet install torch==2.13.0 \
+		sae-lens==6.54.12 dictionary-learning==0.1.0 eai-sparsify==1.3.3
+	.venvs/peers-fit/bin/python -m pip uninstall --quiet --yes torchvision
+	touch $@

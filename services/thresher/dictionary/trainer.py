@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import torch
 
 from thresher.dictionary import resampling
-from thresher.dictionary.adam import MOMENTS, Adam, initial_moments
 from thresher.dictionary.architectures.build import build_objective
-from thresher.dictionary.architectures.decoder_norms import normalise, remove_radial_part
+from thresher.dictionary.architectures.decoder_norms import remove_radial_part
 from thresher.dictionary.architectures.objective import Losses, Problem, latent_weights
 from thresher.dictionary.architectures.spec import PenaltySpec, TrainedSpec
 from thresher.dictionary.batch import Batch, PairLayout
 from thresher.dictionary.collectives import copy_from_first_worker, sum_over_workers
 from thresher.dictionary.folding import fold
 from thresher.dictionary.initialise import RowMaps, check_rows_vary, initial_weights, row_maps
+from thresher.dictionary.optimiser import MOMENTS, Adam, initial_moments
 from thresher.dictionary.row_map import RowMap
 from thresher.dictionary.spec import FitSpec
 from thresher.latents.encoder import SparseEncoder
@@ -91,7 +91,14 @@ class Trainer:
         self._maps = _maps_of(tensors)
         self.weights = {name: tensor.requires_grad_() for name, tensor in tensors.items() if "." not in name}
         moments = {name: tensor for name, tensor in tensors.items() if name.startswith(MOMENTS)}
-        self._adam = Adam(self.weights, moments, self._step, spec.training)
+        self._adam = Adam(
+            self.weights,
+            moments,
+            num_steps=self._step,
+            betas=spec.training.adam_betas,
+            epsilon=spec.training.adam_epsilon,
+            unit_norm={"W_dec": layout.output_widths} if self._architecture.decoder_norm == "unit" else {},
+        )
         self._objective = build_objective(self._architecture, _problem(spec, layout, variance))
 
     @property
@@ -141,16 +148,13 @@ class Trainer:
         for name, weight in self.weights.items():
             assert weight.grad is not None, name
             gradients.append(sum_over_workers(weight.grad))
-        W_dec_FE, widths = self.weights["W_dec"], self._layout.output_widths
-        keeps_norm = self._architecture.decoder_norm == "unit"
-        if keeps_norm:
-            assert W_dec_FE.grad is not None
-            remove_radial_part(W_dec_FE.grad, W_dec_FE, widths)
         if self._spec.training.max_gradient_norm is not None:
+            W_dec_FE = self.weights["W_dec"]
+            if self._architecture.decoder_norm == "unit":
+                assert W_dec_FE.grad is not None
+                remove_radial_part(W_dec_FE.grad, W_dec_FE, self._layout.output_widths)
             _clip(gradients, self._spec.training.max_gradient_norm)
         self._adam.step(learning_rate_at(self._spec, self._step))
-        if keeps_norm:
-            normalise(W_dec_FE, widths)
 
     def _resample(self, batch: Batch, losses: Losses) -> None:
         """Set dead latents anew, if it is time: they count as alive from now on."""

@@ -8,6 +8,7 @@ import torch
 from thresher.dictionary.architectures.objective import Objective, Weights
 from thresher.dictionary.architectures.spec import SelectionSpec
 from thresher.dictionary.batch import Batch
+from thresher.latents.kernels import select_largest_of_rows, sparse_decode
 
 
 class AuxiliaryLoss:
@@ -28,12 +29,11 @@ class AuxiliaryLoss:
         num_dead = dead_N.numel()
         if num_dead == 0:
             return residual_BE.new_zeros(())
-        centred_BD = batch.x_BD - self._objective.centre(weights)
-        z_BN = torch.addmm(weights["b_enc"][dead_N], centred_BD, weights["W_enc"][dead_N].T)
-        if num_dead > self._k_aux:
-            weighted_BN = z_BN.detach() * self._objective.norms(weights).detach()[dead_N]
-            chosen = weighted_BN.topk(self._k_aux, dim=1, sorted=False).indices
-            z_BN = torch.zeros_like(z_BN).scatter(1, chosen, z_BN.gather(1, chosen))
-        residual_hat_BE = z_BN.relu() @ weights["W_dec"][dead_N]
+        objective = self._objective
+        z = objective.preactivations(weights, batch.x_BD)
+        codes = select_largest_of_rows(z, self._k_aux, among_N=dead_N)
+        residual_hat_BE = sparse_decode(
+            objective.differentiable(weights, batch.x_BD, codes), weights["W_dec"]
+        )
         error = (residual_BE.detach() - residual_hat_BE).square().sum()
         return min(num_dead / self._k_aux, 1.0) * error / self._objective.normaliser

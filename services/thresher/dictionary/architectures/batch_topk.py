@@ -25,7 +25,7 @@ class BatchTopKObjective(Objective):
 
     def losses(self, weights: Weights, batch: Batch, dead_F: torch.Tensor, step: int) -> Losses:
         codes = self.chosen_codes(
-            weights, batch.x_BD, lambda z_BF: self._selector.select(z_BF, self.problem.batch_rows)
+            weights, batch.x_BD, lambda z: self._selector.select(z, self.problem.batch_rows)
         )
         residual_BE = batch.y_BE - self.reconstruction(weights, batch, codes)
         reconstruction = residual_BE.square().sum() / self.normaliser

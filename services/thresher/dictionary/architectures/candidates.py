@@ -7,9 +7,17 @@ from dataclasses import dataclass
 
 import torch
 
-from thresher.latents.kernels import SparseCodes, codes_at, sparse_decode, sparse_encode
+from thresher.latents.kernels import (
+    Preactivations,
+    SparseCodes,
+    estimated_share_above,
+    of_latents,
+    select_above,
+    sparse_decode,
+    sparse_encode,
+)
 
-DENSE_SHARE = 1 / 16
+DENSE_SHARE = 1 / 8
 """Share of the entries above which dense matrices are faster than sparse codes on the machines measured."""
 
 
@@ -23,7 +31,7 @@ class Candidates:
 
     def of_latents(self, t_F: torch.Tensor) -> torch.Tensor:
         """A value a latent, in the shape of z."""
-        return t_F.expand_as(self.z) if self.codes is None else t_F[self.codes.latents]
+        return t_F.expand_as(self.z) if self.codes is None else of_latents(self.codes, t_F)
 
     def decode(self, values: torch.Tensor, W_dec_FE: torch.Tensor) -> torch.Tensor:
         """y_hat_BE of codes in the shape of z, without bias."""
@@ -39,7 +47,6 @@ class Candidates:
 
 
 def candidates_above(
-    z_BF: torch.Tensor,
     floor: torch.Tensor | float,
     x_BD: torch.Tensor,
     W_enc_FD: torch.Tensor,
@@ -49,15 +56,15 @@ def candidates_above(
     """Entries of z = W_enc (x - centre) + b_enc that exceed a floor (one, or one per latent), and maybe others.
 
     Args:
-        z_BF: the pre-activations, without gradient.
         floor: what entries exceed on which the loss depends.
         x_BD: rows, not centred.
         W_enc_FD: encoder, as everything below differentiable.
         b_enc_F: its bias.
         centre_D: taken from rows.
     """
-    above_BF = z_BF > floor
-    if int(above_BF.sum()) > DENSE_SHARE * z_BF.numel():
+    floor_F = torch.as_tensor(floor, device=b_enc_F.device, dtype=b_enc_F.dtype).expand_as(b_enc_F)
+    z = Preactivations((x_BD - centre_D).detach(), W_enc_FD, b_enc_F)
+    if estimated_share_above(z, floor_F) > DENSE_SHARE:
         return Candidates(torch.addmm(b_enc_F, x_BD - centre_D, W_enc_FD.T), None)
-    codes = codes_at(z_BF, above_BF.view(-1).nonzero().squeeze(1))
+    codes = select_above(z, floor_F)
     return Candidates(sparse_encode(x_BD, W_enc_FD, b_enc_F, centre_D, codes), codes)

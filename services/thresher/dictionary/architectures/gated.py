@@ -31,8 +31,7 @@ class GatedObjective(Objective):
 
     def losses(self, weights: Weights, batch: Batch, dead_F: torch.Tensor, step: int) -> Losses:
         W_enc_FD, b_gate_F, centre_D = weights["W_enc"], weights["b_gate"], self.centre(weights)
-        z_BF = self.preactivations(W_enc_FD, b_gate_F, batch.x_BD - centre_D)
-        gate = candidates_above(z_BF, 0.0, batch.x_BD, W_enc_FD, b_gate_F, centre_D)
+        gate = candidates_above(0.0, batch.x_BD, W_enc_FD, b_gate_F, centre_D)
         open_gate = gate.z.relu()
         scale, shift = gate.of_latents(weights["r_mag"].exp()), gate.of_latents(weights["b_mag"])
         magnitude = (scale * (gate.z - gate.of_latents(b_gate_F)) + shift).relu()

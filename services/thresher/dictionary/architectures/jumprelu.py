@@ -86,9 +86,8 @@ class JumpReluObjective(Objective):
     def _candidates(self, weights: Weights, x_BD: torch.Tensor, threshold_F: torch.Tensor) -> Candidates:
         """Every entry that is active or moves its threshold."""
         W_enc_FD, b_enc_F, centre_D = weights["W_enc"], weights["b_enc"], self.centre(weights)
-        z_BF = self.preactivations(W_enc_FD, b_enc_F, x_BD - centre_D)
         floor_F = threshold_F.detach() - self._spec.bandwidth / 2
-        return candidates_above(z_BF, floor_F, x_BD, W_enc_FD, b_enc_F, centre_D)
+        return candidates_above(floor_F, x_BD, W_enc_FD, b_enc_F, centre_D)
 
     @torch.no_grad()
     def initial(self, weights: Weights, batch: Batch) -> Weights:
@@ -98,7 +97,7 @@ class JumpReluObjective(Objective):
         threshold_F = torch.full_like(weights["b_enc"], spec.initial_threshold)
         if l0 is not None:
             x_ND = batch.x_BD[:MAX_THRESHOLD_ROWS]
-            z_NF = self.preactivations(weights["W_enc"], weights["b_enc"], x_ND - self.centre(weights))
+            z_NF = torch.addmm(weights["b_enc"], x_ND - self.centre(weights), weights["W_enc"].T)
             num_active = min(x_ND.shape[0], max(1, round(l0 / spec.num_latents * x_ND.shape[0])))
             threshold_F = z_NF.topk(num_active, dim=0).values[-1].clamp(min=SMALLEST_THRESHOLD)
         return {**weights, "log_threshold": threshold_F.log()}

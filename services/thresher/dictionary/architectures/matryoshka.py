@@ -32,7 +32,7 @@ class MatryoshkaObjective(Objective):
 
     def losses(self, weights: Weights, batch: Batch, dead_F: torch.Tensor, step: int) -> Losses:
         codes = self.chosen_codes(
-            weights, batch.x_BD, lambda z_BF: self._selector.select(z_BF, self.problem.batch_rows)
+            weights, batch.x_BD, lambda z: self._selector.select(z, self.problem.batch_rows)
         )
         parts_PBE = decoded_by_part(codes, weights["W_dec"], self._spec.widths)
         rest_BE = batch.y_BE - self.completed(weights, batch, torch.zeros_like(batch.y_BE))

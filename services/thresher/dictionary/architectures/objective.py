@@ -11,7 +11,7 @@ import torch
 
 from thresher.dictionary.architectures.decoder_norms import decoder_norms
 from thresher.dictionary.batch import Batch, PairLayout
-from thresher.latents.kernels import SparseCodes, sparse_decode, sparse_encode
+from thresher.latents.kernels import Preactivations, SparseCodes, sparse_decode, sparse_encode
 
 Weights = dict[str, torch.Tensor]
 """Of a dictionary in training, float32: W_enc [F, D], b_enc [F], W_dec [F, E], b_dec [E], W_skip [E, D] of a skip
@@ -60,7 +60,6 @@ class Objective(ABC):
     def __init__(self, problem: Problem, *, unit_norm: bool) -> None:
         self.problem = problem
         self._unit_norm = unit_norm
-        self._z_BF = torch.empty(0, 0)
 
     def initial(self, weights: Weights, batch: Batch) -> Weights:
         """Weights to begin with, from those that all architectures share and a sample of rows."""
@@ -95,32 +94,20 @@ class Objective(ABC):
             return weights["W_dec"].new_ones(()).expand(len(weights["W_dec"]))
         return decoder_norms(weights["W_dec"], self.problem.layout.output_widths)
 
-    @torch.no_grad()
-    def weighted_preactivations(self, weights: Weights, x_BD: torch.Tensor) -> torch.Tensor:
-        """z_BF times the decoder norms, in a buffer that the next call overwrites."""
-        W_enc_FD, b_enc_F = weights["W_enc"], weights["b_enc"]
-        if not self._unit_norm:
-            norms_F = self.norms(weights)
-            W_enc_FD, b_enc_F = W_enc_FD * norms_F.unsqueeze(1), b_enc_F * norms_F
-        return self.preactivations(W_enc_FD, b_enc_F, x_BD - self.centre(weights))
-
-    @torch.no_grad()
-    def preactivations(
-        self, W_enc_FD: torch.Tensor, b_enc_F: torch.Tensor, x_BD: torch.Tensor
-    ) -> torch.Tensor:
-        """z_BF of centred inputs, in a buffer that the next call overwrites."""
-        shape = (x_BD.shape[0], W_enc_FD.shape[0])
-        if self._z_BF.shape != shape:
-            self._z_BF = x_BD.new_empty(shape)
-        return torch.addmm(b_enc_F, x_BD, W_enc_FD.T, out=self._z_BF)
+    def preactivations(self, weights: Weights, x_BD: torch.Tensor) -> Preactivations:
+        """z of rows, with decoder norms as the weights of a selection's keys."""
+        norms_F = None if self._unit_norm else self.norms(weights).detach()
+        centred_BD = (x_BD - self.centre(weights)).detach()
+        return Preactivations(centred_BD, weights["W_enc"], weights["b_enc"], norms_F)
 
     def chosen_codes(
-        self, weights: Weights, x_BD: torch.Tensor, choose: Callable[[torch.Tensor], SparseCodes]
+        self, weights: Weights, x_BD: torch.Tensor, choose: Callable[[Preactivations], SparseCodes]
     ) -> SparseCodes:
-        """Codes that `choose` makes of decoder-norm weighted pre-activations; values differentiable in the weights."""
-        codes = choose(self.weighted_preactivations(weights, x_BD))
-        if not self._unit_norm:
-            codes = codes.with_values(codes.values / self.norms(weights).detach()[codes.latents])
+        """Codes that `choose` makes of pre-activations weighted by decoder norms; values differentiable in weights."""
+        return self.differentiable(weights, x_BD, choose(self.preactivations(weights, x_BD)))
+
+    def differentiable(self, weights: Weights, x_BD: torch.Tensor, codes: SparseCodes) -> SparseCodes:
+        """Codes with values that are a function of the encoder's weights."""
         return codes.with_values(
             sparse_encode(x_BD, weights["W_enc"], weights["b_enc"], self.centre(weights), codes)
         )

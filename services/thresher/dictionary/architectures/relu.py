@@ -25,8 +25,7 @@ class ReluObjective(Objective):
 
     def losses(self, weights: Weights, batch: Batch, dead_F: torch.Tensor, step: int) -> Losses:
         W_enc_FD, b_enc_F, centre_D = weights["W_enc"], weights["b_enc"], self.centre(weights)
-        z_BF = self.preactivations(W_enc_FD, b_enc_F, batch.x_BD - centre_D)
-        candidates = candidates_above(z_BF, 0.0, batch.x_BD, W_enc_FD, b_enc_F, centre_D)
+        candidates = candidates_above(0.0, batch.x_BD, W_enc_FD, b_enc_F, centre_D)
         values = candidates.z.relu()
         decoded_BE = candidates.decode(values, weights["W_dec"])
         residual_BE = batch.y_BE - self.completed(weights, batch, decoded_BE)

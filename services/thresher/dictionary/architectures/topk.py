@@ -6,7 +6,7 @@ from thresher.dictionary.architectures.auxiliary import AuxiliaryLoss
 from thresher.dictionary.architectures.objective import Losses, Objective, Problem, Weights, rows_active
 from thresher.dictionary.architectures.spec import TopKSpec
 from thresher.dictionary.batch import Batch
-from thresher.latents.encoder import largest_codes
+from thresher.latents.kernels import select_largest_of_rows
 
 
 class TopKObjective(Objective):
@@ -20,7 +20,7 @@ class TopKObjective(Objective):
         self._auxiliary = AuxiliaryLoss(spec, self)
 
     def losses(self, weights: Weights, batch: Batch, dead_F: torch.Tensor, step: int) -> Losses:
-        codes = self.chosen_codes(weights, batch.x_BD, lambda z_BF: largest_codes(z_BF, self._spec.k))
+        codes = self.chosen_codes(weights, batch.x_BD, lambda z: select_largest_of_rows(z, self._spec.k))
         residual_BE = batch.y_BE - self.reconstruction(weights, batch, codes)
         reconstruction = residual_BE.square().sum() / self.normaliser
         auxiliary = self._auxiliary(weights, batch, residual_BE, dead_F)
