@@ -35,7 +35,7 @@ def test_free_decoders(name: str) -> None:
 @pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
 def test_crosscoders(name: str) -> None:
     cosine_S = recovered(name, PairLayout((16, 24), (16, 24)), Superposition.random(40))
-    assert cosine_S.mean() > 0.88
+    assert cosine_S.mean() > 0.85
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH_KIND)

@@ -176,7 +176,7 @@ class JumpReluSpec(PenaltySpec):
     pre_act_coefficient: float = Field(default=0.0, ge=0)
     """Weight of sum relu(threshold - z), weighted by decoder norms, which pulls latents that are not active up to their
     threshold (Conerly et al. 2025, where it is 3e-6 beside the tanh penalty)."""
-    bandwidth: float = Field(default=2.0, gt=0)
+    bandwidth: float = Field(default=0.5, gt=0)
     """Width around a threshold within which pre-activations move it, for inputs of mean norm sqrt(width)."""
     initial_threshold: float = Field(default=0.1, gt=0)
     """Of each latent, for inputs of mean norm sqrt(width), where initial_l0 is null."""
