@@ -59,7 +59,7 @@ def test_two_workers_resume_after_the_driver_is_killed(tmp_path: Path, local_ray
     manifest = fit(spec)
     assert manifest.version == "1"
     encoder, _ = load_encoder(interrupted, "planted@1")
-    similarity = (encoder.W_dec_FD @ torch.from_numpy(FEATURES_FD).T).max(dim=0).values
+    similarity = (encoder.W_dec_FE @ torch.from_numpy(FEATURES_FD).T).max(dim=0).values
     assert similarity.mean() > 0.95
 
     torch.set_num_threads(1)

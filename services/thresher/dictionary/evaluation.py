@@ -31,8 +31,8 @@ def fold_scale(weights: Weights, scale: float) -> SparseEncoder:
     return SparseEncoder(
         W_enc_DF=weights.W_enc_FD.detach().T.contiguous(),
         b_enc_F=weights.b_enc_F.detach() / scale,
-        W_dec_FD=weights.W_dec_FD.detach().clone(),
-        b_dec_D=weights.b_dec_D.detach() / scale,
+        W_dec_FE=weights.W_dec_FD.detach().clone(),
+        b_dec_E=weights.b_dec_D.detach() / scale,
         threshold_F=torch.zeros_like(weights.b_enc_F),
     )
 
@@ -66,4 +66,4 @@ def _batches(
 ) -> Iterator[torch.Tensor]:
     for start in range(0, len(numbers_N), BATCH_ROWS):
         harvest_rows = rows.to_harvest_rows(numbers_N[start : start + BATCH_ROWS])
-        yield site.gather(harvest_rows).to(encoder.b_dec_D.device)
+        yield site.gather(harvest_rows).to(encoder.b_dec_E.device)

@@ -18,7 +18,8 @@ from thresher.dictionary.evaluation import calibrate, evaluate
 from thresher.dictionary.job import FitJob
 from thresher.dictionary.spec import FitSpec
 from thresher.latents.encoder import SparseEncoder
-from thresher.latents.weights import CONFIG_FILE, WEIGHTS_FILE, config_json, weights_safetensors
+from thresher.latents.folder_config import config_json
+from thresher.latents.weights import CONFIG_FILE, WEIGHTS_FILE, weights_safetensors
 from thresher.storage import ObjectStore
 from thresher.storage.artifacts import find_record, publish_manifest, put_file, record_bytes
 

@@ -187,6 +187,6 @@ def test_a_fit_on_imported_rows_finds_the_planted_features(tmp_path: Path) -> No
     )
     train_and_publish(FitJob(spec, version="1", fit_id="fit"))
     encoder, manifest = load_encoder(store, "imported@1")
-    similarity = encoder.W_dec_FD @ torch.from_numpy(features_FD).T
+    similarity = encoder.W_dec_FE @ torch.from_numpy(features_FD).T
     assert similarity.max(dim=0).values.mean() > 0.97
     assert manifest.metrics.explained_variance > 0.93

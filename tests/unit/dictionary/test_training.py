@@ -45,10 +45,10 @@ def rows_of(store: ObjectStore, split: str, min_position: int = 1) -> torch.Tens
 def test_planted_features_are_found(store: ObjectStore) -> None:
     run(planted_fit(store, num_steps=600))
     encoder, manifest = load_encoder(store, REFERENCE)
-    similarity = encoder.W_dec_FD @ torch.from_numpy(FEATURES_FD).T
+    similarity = encoder.W_dec_FE @ torch.from_numpy(FEATURES_FD).T
     assert similarity.max(dim=0).values.mean() > 0.97
     assert manifest.metrics.explained_variance > 0.93
-    torch.testing.assert_close(encoder.W_dec_FD.norm(dim=1), torch.ones(encoder.num_latents))
+    torch.testing.assert_close(encoder.W_dec_FE.norm(dim=1), torch.ones(encoder.num_latents))
 
 
 def test_published_metrics_are_those_of_the_published_weights_on_held_out_rows(store: ObjectStore) -> None:
@@ -207,7 +207,7 @@ def test_folding_the_scale_divides_codes_and_reconstructions() -> None:
     assert torch.equal(codes.latents, expected.latents)
     torch.testing.assert_close(codes.values * scale, expected.values, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(folded.decode(codes) * scale, scaled.decode(expected), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(folded.W_dec_FD.norm(dim=1), torch.ones(40))
+    torch.testing.assert_close(folded.W_dec_FE.norm(dim=1), torch.ones(40))
 
 
 def test_input_statistics_are_of_scaled_rows() -> None:

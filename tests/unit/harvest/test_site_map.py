@@ -12,7 +12,7 @@ from thresher.contracts.manifests import ModelIdentity
 from thresher.contracts.sites import SITE_KINDS, Site
 from thresher.harvest.families import FAMILIES
 from thresher.harvest.reference_forward import PLACES
-from thresher.harvest.site_map import check_kind, check_tensor_parallel, family_of, site_width
+from thresher.harvest.site_map import check_kind, check_tensor_parallel, family_of
 
 WIDTH = 8
 
