@@ -174,7 +174,12 @@ def _insert_file(
 
 def _dictionary_row(manifest: DictionaryManifest) -> dict[str, Any]:
     row = manifest.model_dump(mode="json", include=set(dictionaries.c.keys()))
-    return row | {"dictionary": str(manifest.ref()), "weights_sha256": manifest.weights().sha256}
+    return row | {
+        "dictionary": str(manifest.ref()),
+        "weights_sha256": manifest.weights().sha256,
+        "harvest_id": manifest.harvest_id or "",
+        "metrics": row["metrics"] or {},
+    }
 
 
 def _feature_set_row(manifest: FeaturesManifest, table: pa.Table) -> dict[str, Any]:

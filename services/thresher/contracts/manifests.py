@@ -188,20 +188,45 @@ class ReconstructionMetrics(Record):
     num_rows: int
 
 
+class OriginFile(Record):
+    name: str
+    """As it is called in its folder."""
+    size: int
+    """Bytes."""
+    sha256: str
+
+
+class DictionaryOrigin(Record):
+    """Where an imported dictionary came from."""
+
+    format: str
+    architecture: str
+    """What the format calls it."""
+    source: str
+    """Folder or url that it was read from."""
+    files: list[OriginFile]
+
+
 class DictionaryManifest(Record):
     name: str
     version: str
     fit_id: str
+    """Content id of the fit, or of the import."""
     spec: dict[str, Any]
     architecture: str
-    harvest_id: str
+    harvest_id: str | None
+    """The dense harvest it was fitted or measured on; null for an imported dictionary that met none."""
     site: str
     d_in: int
     num_latents: int
-    k: int
-    num_training_rows: int
-    """Rows seen, counting every epoch."""
-    metrics: ReconstructionMetrics
+    k: int | None
+    """Active latents a row that were asked for; null where an imported dictionary does not say."""
+    num_training_rows: int | None
+    """Rows seen, counting every epoch; null for an imported dictionary."""
+    metrics: ReconstructionMetrics | None
+    """Null for an imported dictionary that met no harvest."""
+    origin: DictionaryOrigin | None = None
+    """Null for a dictionary that was fitted here."""
     files: list[FileEntry]
     code_version: str
 

@@ -13,6 +13,7 @@ from thresher.contracts.errors import SpecError, ThresherError
 from thresher.contracts.ids import content_id
 from thresher.contracts.manifests import DictionaryManifest, HarvestManifest
 from thresher.dictionary.checkpoint import Checkpoints
+from thresher.dictionary.claim import claim_dictionary
 from thresher.dictionary.run_progress import ProgressFollower, RunProgress, progress_key
 from thresher.dictionary.spec import FitSpec
 from thresher.dictionary.train_loop import ray_worker
@@ -20,9 +21,6 @@ from thresher.runtime.progress import progress
 from thresher.runtime.ray_cluster import connect
 from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import find_record, read_record, record_bytes
-from thresher.storage.versions import claim_version
-
-CLAIM_KEY = "training/claim.json"
 
 
 class FitFailedError(ThresherError):
@@ -45,9 +43,7 @@ def fit(spec: FitSpec) -> DictionaryManifest:
     harvest = read_record(store, paths.manifest(paths.harvest(spec.harvest)), HarvestManifest)
     check_fits_harvest(spec, harvest)
     fit_id = fit_id_of(spec)
-    version = claim_version(
-        store, lambda number: paths.dictionary(spec.name, number), CLAIM_KEY, fit_id, spec.version
-    )
+    version = claim_dictionary(store, spec.name, fit_id, spec.version)
     artifact = paths.dictionary(spec.name, version)
     made = find_record(store, paths.manifest(artifact), DictionaryManifest)
     if made is not None:

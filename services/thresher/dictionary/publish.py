@@ -15,6 +15,7 @@ from thresher.contracts.manifests import (
 )
 from thresher.dictionary.checkpoint import StepRecord
 from thresher.dictionary.evaluation import calibrate, evaluate
+from thresher.dictionary.hook_names import hook_name
 from thresher.dictionary.job import FitJob
 from thresher.dictionary.spec import FitSpec
 from thresher.latents.encoder import SparseEncoder
@@ -22,23 +23,6 @@ from thresher.latents.folder_config import config_json
 from thresher.latents.weights import CONFIG_FILE, WEIGHTS_FILE, weights_safetensors
 from thresher.storage import ObjectStore
 from thresher.storage.artifacts import find_record, publish_manifest, put_file, record_bytes
-
-HOOK_NAMES = {
-    "resid_pre": "blocks.{layer}.hook_resid_pre",
-    "resid_mid": "blocks.{layer}.hook_resid_mid",
-    "resid_post": "blocks.{layer}.hook_resid_post",
-    "mlp_in": "blocks.{layer}.mlp.hook_in",
-    "mlp_out": "blocks.{layer}.hook_mlp_out",
-    "attn_out": "blocks.{layer}.hook_attn_out",
-    "mlp_neurons": "blocks.{layer}.mlp.hook_post",
-}
-"""TransformerLens' name of each kind of site, which SAELens finds the model's activations by."""
-
-
-def hook_name(site: str) -> str:
-    """What SAELens calls a site; imported activations have no other name than their own."""
-    kind, _, layer = site.partition(".")
-    return HOOK_NAMES.get(kind, site).format(layer=layer)
 
 
 class TrainingCurve(Record):

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from thresher.contracts.errors import SpecError
-from thresher.contracts.manifests import ModelIdentity
 from thresher.contracts.sites import Site
 from thresher.harvest.families import FAMILIES, Family, Tap
 from thresher.harvest.model_tree import first_layer_tree

@@ -4,6 +4,7 @@ Shape suffixes: B rows, D width of the input, E width of the output, F latents, 
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -42,7 +43,7 @@ class SparseEncoder:
         shapes = (self.b_enc_F.shape, self.threshold_F.shape, self.W_dec_FE.shape, self.b_dec_E.shape)
         if shapes != ((num_latents,), (num_latents,), (num_latents, d_out), (d_out,)):
             raise ValueError(
-                f"weights of shapes {[tuple(shape) for shape in shapes]} do not fit an encoder of {d_in} x {num_latents}"
+                f"weights of shapes {[*map(tuple, shapes)]} do not fit an encoder of {d_in} x {num_latents}"
             )
         if self.W_skip_DE is not None and self.W_skip_DE.shape != (d_in, d_out):
             raise ValueError(
@@ -70,7 +71,8 @@ class SparseEncoder:
         return {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
 
     def to(self, device: torch.device | str) -> "SparseEncoder":
-        return replace(self, **{name: tensor.to(device) for name, tensor in self.tensors().items()})
+        moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in self.tensors().items()}
+        return replace(self, **moved)
 
     def preactivations(self, x_BD: torch.Tensor) -> torch.Tensor:
         """z_BF, dense: for pieces of a batch that fit memory."""

@@ -28,7 +28,7 @@ class SiteBlock:
     """Neighbouring columns of a crosscoder's rows that belong to one site."""
 
     name: str
-    """The site, such as resid_post.3; with the harvest in front of it (HARVEST/resid_post.3) where two are of one name."""
+    """The site, such as resid_post.3, or HARVEST/resid_post.3 where two harvests have one of that name."""
     width: int
 
 
