@@ -81,7 +81,7 @@ def write_saelens(dictionary: OutgoingDictionary) -> dict[str, bytes]:
 
 
 def _architecture(folder: SourceFolder, config: Config) -> str:
-    found = config.get("architecture", "standard")  # configs before version 3.7 name none
+    found = str(config.get("architecture", "standard"))  # configs before version 3.7 name none
     activation = config.get("activation_fn_str", config.get("activation_fn", "relu"))  # as before version 6
     if activation not in ("relu", "topk"):
         raise folder.fault(CONFIG_FILE, f"Its activation {activation!r} has no equal here.", ["relu", "topk"])
@@ -95,7 +95,7 @@ def _architecture(folder: SourceFolder, config: Config) -> str:
         )
     if found not in READERS:
         raise folder.fault(CONFIG_FILE, f"Its architecture {found!r} is unknown.", [*READERS])
-    return str(found)
+    return found
 
 
 def _normalisation(config: Config) -> str:
