@@ -1,5 +1,6 @@
 """Exports a dictionary to a folder of another tool's format."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from thresher.contracts import paths
@@ -7,7 +8,7 @@ from thresher.contracts.errors import SpecError
 from thresher.dictionary.formats.known import WRITERS
 from thresher.dictionary.formats.outgoing import OutgoingDictionary
 from thresher.latents.weights import read_dictionary, read_folder
-from thresher.storage import ObjectStore, open_store
+from thresher.storage import open_store
 
 
 def export_dictionary(
@@ -33,19 +34,33 @@ def export_dictionary(
         )
     store = open_store(root)
     manifest = read_dictionary(store, reference)
-    prefix = paths.export(format_name, manifest.name, manifest.version) + "/" if destination is None else ""
-    target = store if destination is None else _open(destination)
-    if next(target.list(prefix), None) is not None:
+    target, prefix = store, paths.export(format_name, manifest.name, manifest.version) + "/"
+    folder = None if destination is None else _local_folder(destination)
+    if destination is not None and folder is None:
+        target, prefix = open_store(destination), ""
+    is_taken = any(folder.iterdir()) if folder and folder.exists() else False
+    if is_taken or (folder is None and next(target.list(prefix), None) is not None):
         raise SpecError(
             "--to", destination or prefix, mend="Something is there already: name an empty folder."
         )
     files = WRITERS[format_name](OutgoingDictionary(manifest, read_folder(store, manifest)))
+    if folder is not None:
+        return _write(folder, files)
     for name, data in files.items():
         target.put(f"{prefix}{name}", data)
     return [f"{target.url}/{prefix}{name}" for name in files]
 
 
-def _open(destination: str) -> ObjectStore:
-    if "://" in destination:
-        return open_store(destination)
-    return open_store(Path(destination).expanduser().absolute().as_uri())
+def _local_folder(destination: str) -> Path | None:
+    if "://" in destination and not destination.startswith("file://"):
+        return None
+    return Path(destination.removeprefix("file://")).expanduser().absolute()
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> list[str]:
+    """Plain files and nothing beside them: sparsify takes every folder that it finds for a hookpoint."""
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return [(folder / name).as_uri() for name in files]
