@@ -208,3 +208,18 @@ def test_rewriting_keeps_what_is_computed() -> None:
     torch.testing.assert_close(unit.W_dec_FE.norm(dim=1), torch.ones(F))
     torch.testing.assert_close(unit.reconstruct(x_BD), expected_BD, rtol=1e-4, atol=1e-4)
     assert torch.equal(unit.encode(x_BD).latents, encoder.encode(x_BD).latents)
+
+
+@pytest.mark.parametrize("k", [None, 4])
+def test_the_code_of_the_documentation_reads_a_crosscoder(k: int | None, tmp_path: Path) -> None:
+    encoder = crosscoder(k)
+    (tmp_path / "cfg.json").write_bytes(config_json(encoder, {}, "crosscoder", BLOCKS))
+    (tmp_path / "sae_weights.safetensors").write_bytes(weights_safetensors(encoder))
+    text = (Path(__file__).parents[4] / "docs" / "formats.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    x_BD = np.random.default_rng(0).standard_normal((30, D)).astype(np.float32)
+    names: dict[str, object] = {"folder": tmp_path, "rows": {"image.3": x_BD[:, :3], "text.5": x_BD[:, 3:]}}
+    exec(code, names)
+    y_hat_BD = np.concatenate(names["reconstructions"], axis=1)
+    np.testing.assert_allclose(y_hat_BD, encoder.reconstruct(torch.from_numpy(x_BD)), rtol=1e-4, atol=1e-4)
+    assert [part.shape[1] for part in names["reconstructions"]] == [3, 5]
