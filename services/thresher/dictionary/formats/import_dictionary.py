@@ -1,5 +1,7 @@
 """Imports a dictionary that another tool made: read, checked, placed, and stored as a fit's is."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from thresher.contracts.manifests import (
     DictionaryOrigin,
     HarvestManifest,
     ModelIdentity,
+    OriginFile,
 )
 from thresher.dictionary.claim import claim_dictionary
 from thresher.dictionary.formats.foreign import ForeignDictionary
@@ -30,6 +33,27 @@ from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import find_record, publish_manifest, put_file, read_record, record_bytes
 
 
+@dataclass(frozen=True)
+class _Checked:
+    """A dictionary that was read, and fits what it is said to belong to."""
+
+    spec: ImportDictionarySpec
+    files: list[OriginFile]
+    found: ForeignDictionary
+    harvest: HarvestManifest | None
+    model: ModelIdentity | None
+
+    @cached_property
+    def import_id(self) -> str:
+        parts = {
+            "spec": self.spec.identity(),
+            "files": {file.name: file.sha256 for file in self.files},
+            "model": None if self.model is None else self.model.weights_sha256,
+            "code_version": __version__,
+        }
+        return content_id("import-dictionary", parts)
+
+
 @torch.no_grad()
 def import_dictionary(spec: ImportDictionarySpec) -> DictionaryManifest:
     """Import the dictionary, or find it imported. Memory is that of about four copies of the weights.
@@ -39,58 +63,24 @@ def import_dictionary(spec: ImportDictionarySpec) -> DictionaryManifest:
         MissingArtifactError: there is no such harvest.
         AlreadyExistsError: the version was made from something else.
     """
-    store, folder = open_store(spec.root), SourceFolder(spec.source.path)
+    store = open_store(spec.root)
+    checked = _check(store, spec)
+    version = claim_dictionary(store, spec.name, checked.import_id, spec.version)
+    made = find_record(store, paths.manifest(paths.dictionary(spec.name, version)), DictionaryManifest)
+    return made or _publish(store, checked, version)
+
+
+def _check(store: ObjectStore, spec: ImportDictionarySpec) -> _Checked:
+    folder = SourceFolder(spec.source.path)
     found = placed(spec, READERS[spec.source.format](folder))
-    harvest = _harvest(store, spec)
-    model = _model(spec, harvest)
-    if harvest is not None:
+    harvest = None
+    if spec.harvest is not None:
+        harvest = read_record(store, paths.manifest(paths.harvest(spec.harvest)), HarvestManifest)
         check_harvest(found, harvest)
+    model = _model(spec, harvest)
     if model is not None:
         check_model(found, model)
-    import_id = _import_id(spec, folder, model)
-    version = claim_dictionary(store, spec.name, import_id, spec.version)
-    artifact = paths.dictionary(spec.name, version)
-    made = find_record(store, paths.manifest(artifact), DictionaryManifest)
-    if made is not None:
-        return made
-    store.put(paths.spec(artifact), record_bytes(spec))
-    metadata = _metadata(store, spec, found, harvest, model, import_id)
-    manifest = DictionaryManifest(
-        name=spec.name,
-        version=version,
-        fit_id=import_id,
-        spec=spec.identity(),
-        architecture=found.architecture,
-        harvest_id=spec.harvest,
-        site=str(found.site),
-        d_in=found.encoder.d_in,
-        num_latents=found.encoder.num_latents,
-        k=found.encoder.k or found.k,
-        num_training_rows=None,
-        metrics=None if harvest is None else measure(store, harvest, found, spec),
-        origin=DictionaryOrigin(
-            format=spec.source.format,
-            architecture=found.architecture,
-            source=spec.source.path,
-            files=folder.files,
-        ),
-        files=[
-            put_file(
-                store,
-                f"{artifact}/{CONFIG_FILE}",
-                config_json(found.encoder, metadata, found.kind, found.blocks),
-            ),
-            put_file(store, f"{artifact}/{WEIGHTS_FILE}", weights_safetensors(found.encoder)),
-        ],
-        code_version=__version__,
-    )
-    return publish_manifest(store, artifact, manifest)
-
-
-def _harvest(store: ObjectStore, spec: ImportDictionarySpec) -> HarvestManifest | None:
-    if spec.harvest is None:
-        return None
-    return read_record(store, paths.manifest(paths.harvest(spec.harvest)), HarvestManifest)
+    return _Checked(spec, folder.files, found, harvest, model)
 
 
 def _model(spec: ImportDictionarySpec, harvest: HarvestManifest | None) -> ModelIdentity | None:
@@ -102,43 +92,55 @@ def _model(spec: ImportDictionarySpec, harvest: HarvestManifest | None) -> Model
     return harvested or given
 
 
-def _import_id(spec: ImportDictionarySpec, folder: SourceFolder, model: ModelIdentity | None) -> str:
-    parts = {
-        "spec": spec.identity(),
-        "files": {file.name: file.sha256 for file in folder.files},
-        "model": None if model is None else model.weights_sha256,
-        "code_version": __version__,
-    }
-    return content_id("import-dictionary", parts)
-
-
-def _metadata(
-    store: ObjectStore,
-    spec: ImportDictionarySpec,
-    found: ForeignDictionary,
-    harvest: HarvestManifest | None,
-    model: ModelIdentity | None,
-    import_id: str,
-) -> dict[str, Any]:
-    """What SAELens needs to run the dictionary beside its model, and the lineage under `thresher`."""
-    corpus_id = None if harvest is None else harvest.corpus_id
-    corpus = (
-        None
-        if corpus_id is None
-        else find_record(store, paths.manifest(paths.corpus(corpus_id)), CorpusManifest)
+def _publish(store: ObjectStore, checked: _Checked, version: str) -> DictionaryManifest:
+    """Write the folder and, last, the manifest."""
+    spec, found, harvest = checked.spec, checked.found, checked.harvest
+    artifact = paths.dictionary(spec.name, version)
+    store.put(paths.spec(artifact), record_bytes(spec))
+    metrics = None if harvest is None else measure(store, harvest, found, spec)
+    config = config_json(found.encoder, _metadata(store, checked), found.kind, found.blocks)
+    manifest = DictionaryManifest(
+        name=spec.name,
+        version=version,
+        fit_id=checked.import_id,
+        spec=spec.identity(),
+        architecture=found.architecture,
+        harvest_id=spec.harvest,
+        site=str(found.site),
+        d_in=found.encoder.d_in,
+        num_latents=found.encoder.num_latents,
+        k=found.encoder.k or found.k,
+        num_training_rows=None,
+        metrics=metrics,
+        origin=DictionaryOrigin(
+            format=spec.source.format,
+            architecture=found.architecture,
+            source=spec.source.path,
+            files=checked.files,
+        ),
+        files=[
+            put_file(store, f"{artifact}/{CONFIG_FILE}", config),
+            put_file(store, f"{artifact}/{WEIGHTS_FILE}", weights_safetensors(found.encoder)),
+        ],
+        code_version=__version__,
     )
-    has_bos = None if corpus is None else corpus.bos_token_id is not None
+    return publish_manifest(store, artifact, manifest)
+
+
+def _metadata(store: ObjectStore, checked: _Checked) -> dict[str, Any]:
+    """What SAELens needs to run the dictionary beside its model, and the lineage under `thresher`."""
+    spec, found, harvest, model = checked.spec, checked.found, checked.harvest, checked.model
     named = {"hook_name_out": hook_name(found.output_site)} if found.output_site else {}
     return {
         "model_name": spec.model_name or (model.name if model else found.model_name),
         "hook_name": hook_name(str(found.site)),
         **named,
         "context_size": found.context_size or (harvest.sequence_length if harvest else None),
-        "prepend_bos": found.prepend_bos if found.prepend_bos is not None else has_bos,
+        "prepend_bos": found.prepend_bos if found.prepend_bos is not None else _has_bos(store, harvest),
         "thresher": {
-            "fit_id": import_id,
+            "fit_id": checked.import_id,
             "harvest_id": spec.harvest,
-            "corpus_id": corpus_id,
+            "corpus_id": harvest.corpus_id if harvest else None,
             "site": found.site,
             "output_site": found.output_site,
             "imported_from": spec.source.format,
@@ -147,3 +149,11 @@ def _metadata(
             "code_version": __version__,
         },
     }
+
+
+def _has_bos(store: ObjectStore, harvest: HarvestManifest | None) -> bool | None:
+    """Whether sequences of the harvest's corpus begin with BOS, as far as that is known."""
+    if harvest is None or harvest.corpus_id is None:
+        return None
+    corpus = find_record(store, paths.manifest(paths.corpus(harvest.corpus_id)), CorpusManifest)
+    return None if corpus is None else corpus.bos_token_id is not None
