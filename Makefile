@@ -47,13 +47,15 @@ types: setup
 schemas: setup
 	$(BIN)/python -m thresher.pipelines.schemas schemas
 
-venvs: .venvs/saelens/.installed .venvs/bare/.installed
+venvs: .venvs/peers-fit/.installed .venvs/bare/.installed
 
-# SAELens in an environment of its own, so that its dependencies cannot disturb ours.
-.venvs/saelens/.installed: Makefile
-	$(PYTHON) -m venv .venvs/saelens
-	.venvs/saelens/bin/python -m pip --disable-pip-version-check --quiet install torch==2.13.0
-	.venvs/saelens/bin/python -m pip --disable-pip-version-check --quiet install sae-lens==6.54.12
+# Peers that fit dictionaries. The torchvision that they pull does not load beside this torch.
+.venvs/peers-fit/.installed: Makefile
+	$(PYTHON) -m venv .venvs/peers-fit
+	.venvs/peers-fit/bin/python -m pip --disable-pip-version-check --quiet install torch==2.13.0
+	.venvs/peers-fit/bin/python -m pip --disable-pip-version-check --quiet install torch==2.13.0 \
+		sae-lens==6.54.12 dictionary-learning==0.1.0 eai-sparsify==1.3.3
+	.venvs/peers-fit/bin/python -m pip uninstall --quiet --yes torchvision
 	touch $@
 
 # What somebody has who only pulls dictionaries: the base install, and the readers that they open tables with.

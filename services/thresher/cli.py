@@ -69,6 +69,31 @@ def fit(spec: SpecPath, overrides: Overrides) -> None:
     _run("fit", spec, overrides)
 
 
+@app.command("import-dictionary")
+def import_dictionary(spec: SpecPath, overrides: Overrides) -> None:
+    """Import a dictionary of SAELens, sparsify, dictionary_learning or Gemma Scope, as name@version."""
+    _run("import-dictionary", spec, overrides)
+
+
+@app.command()
+def export(
+    dictionary: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="A dictionary under the root.")],
+    format_name: Annotated[
+        str, typer.Option("--format", help="saelens, sparsify, dictionary_learning or thresher.")
+    ],
+    root: Root,
+    destination: Annotated[
+        str | None,
+        typer.Option("--to", help="Folder or s3://bucket/prefix to fill; else exports/ under the root."),
+    ] = None,
+) -> None:
+    """Export a dictionary to a folder that another tool loads."""
+    from thresher.dictionary.formats.export_dictionary import export_dictionary
+
+    for url in export_dictionary(root, dictionary, format_name, destination):
+        print(url)
+
+
 @app.command()
 def encode(spec: SpecPath, overrides: Overrides) -> None:
     """Encode held-out text; build feature statistics and exemplars."""
@@ -162,7 +187,9 @@ def search(
 
 @app.command()
 def submit(
-    stage: Annotated[str, typer.Argument(help="corpus, harvest, import, fit, encode, label or publish.")],
+    stage: Annotated[
+        str, typer.Argument(help="corpus, harvest, import, fit, import-dictionary, encode, label or publish.")
+    ],
     spec: SpecPath,
     overrides: Overrides,
     pass_env: Annotated[

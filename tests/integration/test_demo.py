@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(1500)]
 REPOSITORY = Path(__file__).parents[2]
 THRESHER = Path(sys.executable).with_name("thresher")
 BARE_THRESHER = REPOSITORY / ".venvs/bare/bin/thresher"
-SAELENS_PYTHON = REPOSITORY / ".venvs/saelens/bin/python"
+SAELENS_PYTHON = REPOSITORY / ".venvs/peers-fit/bin/python"
 SECOND_RUN_MAX_S = 120
 
 

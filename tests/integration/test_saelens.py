@@ -18,11 +18,11 @@ from thresher.storage import open_store
 
 pytestmark = pytest.mark.real
 
-PYTHON = Path(os.environ.get("SAELENS_PYTHON", Path(__file__).parents[2] / ".venvs/saelens/bin/python"))
+PYTHON = Path(os.environ.get("PEERS_PYTHON", Path(__file__).parents[2] / ".venvs/peers-fit/bin/python"))
 
 
 def test_saelens_loads_the_folder_and_computes_the_same_codes(tmp_path: Path) -> None:
-    assert PYTHON.exists(), "SAELens' environment is missing: run `make venvs`"
+    assert PYTHON.exists(), "the peers' environment is missing: run `make venvs`"
     store = open_store((tmp_path / "store").as_uri())
     train_and_publish(FitJob(planted_fit(store, num_steps=100), version="1", fit_id="a-fit"))
     encoder, _ = load_encoder(store, "planted@1")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from fixtures.foreign_dictionaries import foreign_folders
 from fixtures.harvests import write_harvest
 from thresher.storage import open_store
 
@@ -44,6 +45,22 @@ def test_a_stage_prints_the_id_alone_and_inspect_and_verify_take_it(corpus_spec,
     assert shown.returncode == 0
     assert "num_documents" in shown.stdout
     assert _run("verify", artifact, "--root", root).returncode == 0
+
+
+def test_a_dictionary_comes_in_and_goes_out(tmp_path):
+    root = f"file://{tmp_path}/root"
+    source = {"format": "sparsify", "path": str(foreign_folders()["sparsify-topk"].write(tmp_path))}
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump({"root": root, "name": "mine", "source": source}))
+    done = _run("import-dictionary", str(tmp_path / "spec.yaml"))
+    assert (done.returncode, done.stdout) == (0, "mine@1\n"), done.stderr
+    done = _run("export", "mine@1", "--format", "saelens", "--to", str(tmp_path / "out"), "--root", root)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [
+        f"file://{tmp_path}/out/{name}" for name in ("cfg.json", "sae_weights.safetensors")
+    ]
+    done = _run("export", "mine@1", "--format", "npz", "--root", root)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "Allowed: saelens, sparsify, dictionary_learning, thresher" in done.stderr
 
 
 def test_overrides_make_another_artifact(corpus_spec):
@@ -96,7 +113,8 @@ def test_verify_names_a_corrupted_shard(tmp_path):
 def test_every_verb_of_the_readme_is_there():
     shown = _run("--help").stdout
     verbs = (
-        "demo corpus harvest import fit encode label publish pull verify inspect search submit up down doctor"
+        "demo corpus harvest import fit import-dictionary export encode label publish pull verify inspect search "
+        "submit up down doctor"
     )
     for verb in verbs.split():
         assert f" {verb} " in shown

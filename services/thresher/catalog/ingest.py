@@ -179,6 +179,7 @@ def _dictionary_row(manifest: DictionaryManifest) -> dict[str, Any]:
         "site": manifest.site,
         "harvest_id": next(iter(manifest.harvest_ids), ""),
         "weights_sha256": manifest.weights().sha256,
+        "metrics": row["metrics"] or {},
     }
 
 

@@ -230,10 +230,30 @@ class MixedHarvest(Record):
     """Relative to 1 of the first."""
 
 
+class OriginFile(Record):
+    name: str
+    """As it is called in its folder."""
+    size: int
+    """Bytes."""
+    sha256: str
+
+
+class DictionaryOrigin(Record):
+    """Where an imported dictionary came from."""
+
+    format: str
+    architecture: str
+    """What the format calls it."""
+    source: str
+    """Folder or url that it was read from."""
+    files: list[OriginFile]
+
+
 class DictionaryManifest(Record):
     name: str
     version: str
     fit_id: str
+    """Content id of the fit, or of the import."""
     spec: dict[str, Any]
     architecture: str
     target: DictionaryTarget
@@ -244,10 +264,13 @@ class DictionaryManifest(Record):
     """Values of a row that it reconstructs."""
     num_latents: int
     k: int | None
-    """Active latents a row, of architectures where that is set."""
-    num_training_rows: int
-    """Rows seen, counting every epoch."""
-    metrics: ReconstructionMetrics
+    """Active latents a row that were asked for; null where an imported dictionary does not say."""
+    num_training_rows: int | None
+    """Rows seen, counting every epoch; null for an imported dictionary."""
+    metrics: ReconstructionMetrics | None
+    """Null for an imported dictionary that met no harvest."""
+    origin: DictionaryOrigin | None = None
+    """Null for a dictionary that was fitted here."""
     files: list[FileEntry]
     code_version: str
 

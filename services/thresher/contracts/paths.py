@@ -21,6 +21,11 @@ def label_run(name: str, version: str, run_id: str) -> str:
     return f"labels/{name}/{version}/{run_id}"
 
 
+def export(format_name: str, name: str, version: str) -> str:
+    """Folder of a dictionary in another tool's format."""
+    return f"exports/{format_name}/{name}/{version}"
+
+
 def release(name: str, version: str) -> str:
     return f"releases/{name}/{version}"
 

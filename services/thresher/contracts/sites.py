@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from thresher.contracts.errors import SpecError
+from thresher.contracts.manifests import ModelIdentity
 
 SITE_KINDS = ("resid_pre", "resid_mid", "resid_post", "mlp_in", "mlp_out", "attn_out", "mlp_neurons")
 """mlp_neurons is the input of the MLP's down projection; all others are as wide as the residual stream."""
@@ -47,3 +48,20 @@ class Site(BaseModel):
 
     def __str__(self) -> str:
         return f"{self.kind}.{self.layer}"
+
+
+def site_width(kind: str, model: ModelIdentity) -> int:
+    """Values of a row at sites of this kind.
+
+    Raises:
+        SpecError: neurons, of a model whose config does not say how many.
+    """
+    if kind != "mlp_neurons":
+        return model.d_model
+    if model.d_mlp is None:
+        raise SpecError(
+            "sites",
+            kind,
+            mend=f"The config.json of {model.name} names no intermediate_size: the number of its neurons is unknown.",
+        )
+    return model.d_mlp

@@ -13,6 +13,7 @@ from thresher.contracts.ids import content_id
 from thresher.contracts.manifests import DictionaryManifest
 from thresher.dictionary.baselines.spec import BaselineSpec
 from thresher.dictionary.checkpoint import Checkpoints
+from thresher.dictionary.claim import claim_dictionary
 from thresher.dictionary.run_progress import ProgressFollower, RunProgress, progress_key
 from thresher.dictionary.spec import FitSpec
 from thresher.dictionary.target_harvests import TargetHarvests, check_target, read_harvests
@@ -21,9 +22,6 @@ from thresher.runtime.progress import progress
 from thresher.runtime.ray_cluster import connect
 from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import find_record, read_record, record_bytes
-from thresher.storage.versions import claim_version
-
-CLAIM_KEY = "training/claim.json"
 
 
 class FitFailedError(ThresherError):
@@ -46,9 +44,7 @@ def fit(spec: FitSpec) -> DictionaryManifest:
     harvests = read_harvests(store, spec)
     check_fits_harvests(spec, harvests, store)
     fit_id = fit_id_of(spec)
-    version = claim_version(
-        store, lambda number: paths.dictionary(spec.name, number), CLAIM_KEY, fit_id, spec.version
-    )
+    version = claim_dictionary(store, spec.name, fit_id, spec.version)
     artifact = paths.dictionary(spec.name, version)
     made = find_record(store, paths.manifest(artifact), DictionaryManifest)
     if made is not None:

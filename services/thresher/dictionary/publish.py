@@ -1,5 +1,6 @@
 """Writes a trained dictionary: the SAELens folder, its training curve, its manifest last."""
 
+from collections import Counter
 from typing import Any
 
 import torch
@@ -15,30 +16,15 @@ from thresher.contracts.manifests import (
 )
 from thresher.dictionary.checkpoint import StepRecord
 from thresher.dictionary.evaluation import calibrate, evaluate
+from thresher.dictionary.hook_names import hook_name
 from thresher.dictionary.job import FitJob
 from thresher.dictionary.target_harvests import TargetHarvests
 from thresher.dictionary.target_rows import TargetRows
 from thresher.latents.encoder import SparseEncoder
-from thresher.latents.weights import CONFIG_FILE, WEIGHTS_FILE, config_json, weights_safetensors
+from thresher.latents.folder_config import DictionaryKind, SiteBlock, config_json
+from thresher.latents.weights import CONFIG_FILE, WEIGHTS_FILE, weights_safetensors
 from thresher.storage import ObjectStore
 from thresher.storage.artifacts import find_record, publish_manifest, put_file, record_bytes
-
-HOOK_NAMES = {
-    "resid_pre": "blocks.{layer}.hook_resid_pre",
-    "resid_mid": "blocks.{layer}.hook_resid_mid",
-    "resid_post": "blocks.{layer}.hook_resid_post",
-    "mlp_in": "blocks.{layer}.mlp.hook_in",
-    "mlp_out": "blocks.{layer}.hook_mlp_out",
-    "attn_out": "blocks.{layer}.hook_attn_out",
-    "mlp_neurons": "blocks.{layer}.mlp.hook_post",
-}
-"""TransformerLens' name of each kind of site, which SAELens finds the model's activations by."""
-
-
-def hook_name(site: str) -> str:
-    """What SAELens calls a site; imported activations have no other name than their own."""
-    kind, _, layer = site.partition(".")
-    return HOOK_NAMES.get(kind, site).format(layer=layer)
 
 
 class TrainingCurve(Record):
@@ -63,7 +49,7 @@ def publish_dictionary(
     target = rows.described()
     metadata = saelens_metadata(store, harvests, target, job.fit_id)
     files = [
-        put_file(store, f"{artifact}/{CONFIG_FILE}", config_json(encoder, metadata)),
+        put_file(store, f"{artifact}/{CONFIG_FILE}", config_json(encoder, metadata, folder_kind(target), site_blocks(target))),
         put_file(store, f"{artifact}/{WEIGHTS_FILE}", weights_safetensors(encoder)),
         put_file(store, f"{artifact}/training/metrics.json", record_bytes(curve)),
     ]
@@ -85,6 +71,22 @@ def publish_dictionary(
         code_version=__version__,
     )
     return publish_manifest(store, artifact, manifest)
+
+
+def folder_kind(target: DictionaryTarget) -> DictionaryKind:
+    """What cfg.json calls the target: the dictionary of a layer group reads single sites, as an autoencoder does."""
+    return "autoencoder" if target.kind == "layer_group" else target.kind
+
+
+def site_blocks(target: DictionaryTarget) -> list[SiteBlock]:
+    """The columns of a crosscoder's rows; a site that two harvests have goes by the harvest, too."""
+    if target.kind != "crosscoder":
+        return []
+    names = Counter(item.site for item in target.inputs)
+    return [
+        SiteBlock(item.site if names[item.site] == 1 else f"{item.harvest_id}/{item.site}", item.width)
+        for item in target.inputs
+    ]
 
 
 def saelens_metadata(

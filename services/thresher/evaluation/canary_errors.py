@@ -36,7 +36,8 @@ def code_errors(codes: pa.Table, reference_ND: FloatArray, encoder: SparseEncode
 
     A code differs by d where the row changes by at least d / |w|, with w the latent's encoder column (Cauchy and
     Schwarz). A latent that is stored as active must reach its value; one that is stored as inactive need only fall to
-    its threshold, so that latents at their threshold may flip.
+    its threshold, so that latents at their threshold may flip. The threshold of a TopK dictionary is the least value
+    that is stored of the row.
 
     Args:
         codes: rows of the schema SPARSE_CODES.
@@ -68,7 +69,17 @@ def _needed(
 ) -> torch.Tensor:
     """How far each pre-activation is from what the codes say of it."""
     z_NF = encoder.preactivations(x_ND)
-    needed_NF = (z_NF - encoder.threshold_F.clamp(min=0)).clamp(min=0)
+    stored = torch.from_numpy(values.copy())
+    needed_NF = (z_NF - _floor(rows, stored, len(x_ND), encoder)).clamp(min=0)
     where = (rows, torch.from_numpy(latents.astype(np.int64)))
-    needed_NF[where] = (z_NF[where] - torch.from_numpy(values.copy())).abs()
+    needed_NF[where] = (z_NF[where] - stored).abs()
     return needed_NF
+
+
+def _floor(rows: torch.Tensor, stored: torch.Tensor, num_rows: int, encoder: SparseEncoder) -> torch.Tensor:
+    """What inactive latents must not exceed: of each latent, or in the TopK form of each row."""
+    if encoder.k is None:
+        return encoder.threshold_F.clamp(min=0)
+    least_N = torch.full((num_rows,), torch.inf).scatter_reduce_(0, rows, stored, "amin")
+    is_full_N = torch.bincount(rows, minlength=num_rows) == encoder.k
+    return torch.where(is_full_N, least_N, 0.0).unsqueeze(1)

@@ -11,9 +11,9 @@ from thresher.contracts.errors import SpecError
 from thresher.contracts.ids import content_id
 from thresher.contracts.manifests import CorpusManifest, DictionaryManifest, DictionaryRef, ModelIdentity
 from thresher.contracts.names import parse_reference
-from thresher.contracts.sites import Site
+from thresher.contracts.sites import Site, site_width
 from thresher.harvest.plan import harvested_splits
-from thresher.harvest.site_map import check_kind, check_tensor_parallel, family_of, site_width
+from thresher.harvest.site_map import check_kind, check_tensor_parallel, family_of
 from thresher.harvest.spec import HarvestSpec
 from thresher.harvest.tap_choice import reads_auxiliary_outputs
 from thresher.runtime.model_identity import identify_model

@@ -4,11 +4,10 @@ import thresher
 from thresher.contracts import paths
 from thresher.contracts.errors import IntegrityError
 from thresher.contracts.manifests import EngineProvenance, HarvestManifest, ShardCommit, SiteSummary
-from thresher.contracts.sites import Site
+from thresher.contracts.sites import Site, site_width
 from thresher.harvest.committed import object_sizes, size_fault
 from thresher.harvest.inputs import HarvestInputs
 from thresher.harvest.plan import ShardPlan, harvested_splits, plan_shards
-from thresher.harvest.site_map import site_width
 
 
 def build_manifest(inputs: HarvestInputs, commits: list[ShardCommit]) -> HarvestManifest:

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from thresher.contracts.errors import SpecError
-from thresher.contracts.manifests import ModelIdentity
 from thresher.contracts.sites import Site
 from thresher.harvest.families import FAMILIES, Family, Tap
 from thresher.harvest.model_tree import first_layer_tree
 
-__all__ = ["Family", "Tap", "check_kind", "check_tensor_parallel", "family_of", "site_width"]
+__all__ = ["Family", "Tap", "check_kind", "check_tensor_parallel", "family_of"]
 
 
 def family_of(architecture: str, override: str | None = None, folder: Path | None = None) -> Family:
@@ -70,20 +69,3 @@ def check_tensor_parallel(sites: Sequence[str], tensor_parallel: int) -> None:
                 mend="With engine.tensor_parallel over 1 each rank holds a part of the neurons: use 1, or "
                 "engine.pipeline_parallel.",
             )
-
-
-def site_width(kind: str, model: ModelIdentity) -> int:
-    """Values of a row at sites of this kind.
-
-    Raises:
-        SpecError: neurons, of a model whose config does not say how many.
-    """
-    if kind != "mlp_neurons":
-        return model.d_model
-    if model.d_mlp is None:
-        raise SpecError(
-            "sites",
-            kind,
-            mend=f"The config.json of {model.name} names no intermediate_size: the number of its neurons is unknown.",
-        )
-    return model.d_mlp

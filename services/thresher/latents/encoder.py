@@ -4,6 +4,7 @@ Shape suffixes: B rows, D width of the input, E width of the output, F latents, 
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -70,7 +71,8 @@ class SparseEncoder:
         return {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
 
     def to(self, device: torch.device | str) -> "SparseEncoder":
-        return replace(self, **{name: tensor.to(device) for name, tensor in self.tensors().items()})  # type: ignore[arg-type]
+        moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in self.tensors().items()}
+        return replace(self, **moved)
 
     def preactivations(self, x_BD: torch.Tensor) -> torch.Tensor:
         """z_BF, dense: for pieces of a batch that fit memory."""

@@ -1,13 +1,12 @@
-"""Dictionaries on disk, in the format that SAELens >= 6 reads: cfg.json and sae_weights.safetensors.
+"""Dictionaries on disk: cfg.json and sae_weights.safetensors, which SAELens >= 6 reads where it has the architecture.
 
-Shape suffixes: D width of the activations, F latents.
+Shape suffixes: D width of the input, E width of the output, F latents.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
-from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
@@ -16,34 +15,13 @@ from thresher.contracts.errors import IntegrityError
 from thresher.contracts.manifests import DictionaryManifest
 from thresher.contracts.names import parse_reference
 from thresher.latents.encoder import SparseEncoder
+from thresher.latents.folder_config import SKIP_TRANSCODER, TOPK_TRANSCODER, FolderConfig, parse_config
 from thresher.storage import ObjectStore
 from thresher.storage.artifacts import read_record
 
 CONFIG_FILE = "cfg.json"
 WEIGHTS_FILE = "sae_weights.safetensors"
-ARCHITECTURE = "jumprelu"
-FORMAT_VERSION = "6.54.12"  # of SAELens; without one its loader migrates the folder as an old format
-
-
-def config_json(encoder: SparseEncoder, metadata: Mapping[str, Any]) -> bytes:
-    """cfg.json with every key that SAELens requires.
-
-    Args:
-        encoder: whose shapes are stated.
-        metadata: model_name, hook_name, context_size, prepend_bos, and whatever else should be kept.
-    """
-    config = {
-        "architecture": ARCHITECTURE,
-        "d_in": encoder.d_in,
-        "d_sae": encoder.num_latents,
-        "dtype": "float32",
-        "device": "cpu",
-        "apply_b_dec_to_input": True,
-        "normalize_activations": "none",
-        "reshape_activations": "none",
-        "metadata": {"sae_lens_version": FORMAT_VERSION, **metadata},
-    }
-    return (json.dumps(config, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+SKIP = "W_skip"
 
 
 def weights_safetensors(encoder: SparseEncoder) -> bytes:
@@ -53,8 +31,11 @@ def weights_safetensors(encoder: SparseEncoder) -> bytes:
         "b_enc": encoder.b_enc_F,
         "W_dec": encoder.W_dec_FE,
         "b_dec": encoder.b_dec_E,
-        "threshold": encoder.threshold_F,
     }
+    if encoder.k is None:
+        tensors["threshold"] = encoder.threshold_F
+    if encoder.W_skip_DE is not None:
+        tensors[SKIP] = encoder.W_skip_DE.T  # SAELens multiplies by its transpose
     return bytes(save({name: tensor.cpu().float().contiguous() for name, tensor in tensors.items()}))
 
 
@@ -67,26 +48,42 @@ def parse_weights(config: bytes, weights: bytes, where: str) -> SparseEncoder:
         where: names the files in errors.
 
     Raises:
-        IntegrityError: they are damaged, of another architecture, or do not fit each other.
+        IntegrityError: they are damaged, of an unknown architecture, do not fit each other, or hold numbers that are
+            not finite.
     """
     try:
-        fields = json.loads(config)
+        stated = parse_config(config)
         tensors = load(weights)
-        encoder = SparseEncoder(
-            W_enc_DF=tensors["W_enc"].float(),
-            b_enc_F=tensors["b_enc"].float(),
-            W_dec_FE=tensors["W_dec"].float(),
-            b_dec_E=tensors["b_dec"].float(),
-            threshold_F=tensors["threshold"].float(),
-        )
-        stated = (fields["architecture"], fields["d_in"], fields["d_sae"], fields["apply_b_dec_to_input"])
-    except (ValueError, KeyError, SafetensorError) as error:
-        raise IntegrityError(
-            f"{where} holds no JumpReLU dictionary ({error}): pull or fit it again."
-        ) from error
-    if stated != (ARCHITECTURE, encoder.d_in, encoder.num_latents, True):
-        raise IntegrityError(f"{where}: {CONFIG_FILE} states {stated}, which does not fit {WEIGHTS_FILE}.")
-    return encoder
+        _check_tensors(stated, tensors)
+    except (ValueError, SafetensorError) as error:
+        raise IntegrityError(f"{where} holds no dictionary ({error}): pull or make it again.") from error
+    skip = tensors.get(SKIP)
+    return SparseEncoder(
+        W_enc_DF=tensors["W_enc"],
+        b_enc_F=tensors["b_enc"],
+        W_dec_FE=tensors["W_dec"],
+        b_dec_E=tensors["b_dec"],
+        threshold_F=tensors.get("threshold", torch.zeros(stated.num_latents)),
+        k=stated.k,
+        W_skip_DE=None if skip is None else skip.T.contiguous(),
+        centres_input=stated.centres_input,
+    )
+
+
+def _check_tensors(config: FolderConfig, tensors: Mapping[str, torch.Tensor]) -> None:
+    shapes = config.tensor_shapes
+    if config.architecture == SKIP_TRANSCODER or (config.architecture == TOPK_TRANSCODER and SKIP in tensors):
+        shapes[SKIP] = (config.d_out, config.d_in)
+    if tensors.keys() != shapes.keys():
+        raise ValueError(f"{WEIGHTS_FILE} holds {sorted(tensors)}, {CONFIG_FILE} asks for {sorted(shapes)}")
+    for name, shape in shapes.items():
+        found = tensors[name]
+        if found.dtype != torch.float32 or tuple(found.shape) != shape:
+            raise ValueError(
+                f"{name} is {found.dtype} of shape {tuple(found.shape)}, should be float32 of {shape}"
+            )
+        if not bool(found.isfinite().all()):
+            raise ValueError(f"{name} holds numbers that are not finite")
 
 
 def load_encoder(store: ObjectStore, reference: str) -> tuple[SparseEncoder, DictionaryManifest]:
@@ -98,6 +95,17 @@ def load_encoder(store: ObjectStore, reference: str) -> tuple[SparseEncoder, Dic
         IntegrityError: its files are not what its manifest says.
     """
     manifest = read_dictionary(store, reference)
+    files = read_folder(store, manifest)
+    encoder = parse_weights(files[CONFIG_FILE], files[WEIGHTS_FILE], f"{store.url}/{reference}")
+    return encoder, manifest
+
+
+def read_folder(store: ObjectStore, manifest: DictionaryManifest) -> dict[str, bytes]:
+    """cfg.json and sae_weights.safetensors of a dictionary, verified against its manifest.
+
+    Raises:
+        IntegrityError: they are not what the manifest says.
+    """
     data = {}
     for entry in manifest.files:
         file = entry.key.rsplit("/", 1)[-1]
@@ -105,7 +113,7 @@ def load_encoder(store: ObjectStore, reference: str) -> tuple[SparseEncoder, Dic
             data[file] = store.get(entry.key)
             if hashlib.sha256(data[file]).hexdigest() != entry.sha256:
                 raise IntegrityError(f"{store.url}/{entry.key}: sha256 differs from its manifest.")
-    return parse_weights(data[CONFIG_FILE], data[WEIGHTS_FILE], f"{store.url}/{reference}"), manifest
+    return data
 
 
 def read_dictionary(store: ObjectStore, reference: str) -> DictionaryManifest:

@@ -154,10 +154,7 @@ class Chain:
         return self.watch.run(
             "fit",
             lambda: fit(demo_spec("fit", FitSpec, given)),
-            lambda made: (
-                f"{made.num_latents:,} latents, explained variance {made.metrics.explained_variance:.3f}, "
-                f"L0 {made.metrics.l0:.1f} on {made.metrics.num_rows:,} held-out rows, dictionary {made.ref()}"
-            ),
+            _fit_line,
         )
 
     def _encode(self, corpus: CorpusManifest, dictionary: DictionaryManifest) -> FeaturesManifest:
@@ -221,3 +218,12 @@ class Chain:
             lambda: pull(self.root, name, self.options.folder / "pulled" / name),
             lambda folder: f"{folder}, every checksum verified",
         )
+
+
+def _fit_line(made: DictionaryManifest) -> str:
+    metrics = made.metrics
+    assert metrics is not None, "a fit measures what it made"
+    return (
+        f"{made.num_latents:,} latents, explained variance {metrics.explained_variance:.3f}, "
+        f"L0 {metrics.l0:.1f} on {metrics.num_rows:,} held-out rows, dictionary {made.ref()}"
+    )

@@ -7,6 +7,7 @@ from typing import Any
 from thresher.activations.importer.spec import ImportSpec
 from thresher.config import Spec
 from thresher.corpus.spec import CorpusSpec
+from thresher.dictionary.formats.spec import ImportDictionarySpec
 from thresher.dictionary.spec import FitSpec
 from thresher.harvest.spec import HarvestSpec
 from thresher.labeling.spec import LabelSpec
@@ -48,6 +49,12 @@ def run_fit(spec: FitSpec) -> str:
     return str(fit(spec).ref())
 
 
+def run_import_dictionary(spec: ImportDictionarySpec) -> str:
+    from thresher.dictionary.formats.import_dictionary import import_dictionary
+
+    return str(import_dictionary(spec).ref())
+
+
 def run_encode(spec: EncodeSpec) -> str:
     from thresher.pipelines.cataloguing import catalogue_features
     from thresher.pipelines.encode import encode
@@ -82,6 +89,7 @@ STAGES = {
         Stage("harvest", HarvestSpec, run_harvest),
         Stage("import", ImportSpec, run_import),
         Stage("fit", FitSpec, run_fit),
+        Stage("import-dictionary", ImportDictionarySpec, run_import_dictionary),
         Stage("encode", EncodeSpec, run_encode),
         Stage("label", LabelSpec, run_label),
         Stage("publish", PublishSpec, run_publish),

@@ -1,6 +1,7 @@
 """The README of a release: where it comes from, how good it is, how to open it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from thresher.contracts.manifests import DictionaryManifest, LabelManifest
 from thresher.release.sources import Sources
@@ -13,8 +14,6 @@ A sparse dictionary of {num_latents:,} latents for `{site}` of {model} (width {d
 of every latent and labels of {num_features:,}.
 
 ## Reconstruction
-
-Over {num_rows:,} held-out rows.
 
 {reconstruction}
 
@@ -30,7 +29,7 @@ A label is worth what it scores above the baseline: the same contexts, scored wi
 
 | file | content |
 |---|---|
-| cfg.json, sae_weights.safetensors | the dictionary, as SAELens reads it |
+| cfg.json, sae_weights.safetensors | the dictionary, {format} |
 | features.parquet | density, activation statistics and state of every latent |
 | exemplars/part-*.parquet | contexts on which the latents are active, and on which they are not |
 | labels.parquet | one row a label, with its state and provenance |
@@ -40,8 +39,7 @@ A label is worth what it scores above the baseline: the same contexts, scored wi
 
 ## Open
 
-    from sae_lens import SAE
-    dictionary = SAE.load_from_disk("FOLDER")
+{open_dictionary}
 
     import pandas
     labels = pandas.read_parquet("FOLDER/labels.parquet")
@@ -55,17 +53,27 @@ A label is worth what it scores above the baseline: the same contexts, scored wi
 """
 
 
-def render_card(title: str, model: str, sources: Sources) -> str:
-    """The card of a release, called `title`, of a dictionary over `model`."""
+OPEN_IN_SAELENS = """    from sae_lens import SAE
+    dictionary = SAE.load_from_disk("FOLDER")"""
+OPEN_OWN = """    from safetensors.numpy import load_file
+    weights = load_file("FOLDER/sae_weights.safetensors")  # what they mean: docs/formats.md of thresher"""
+OWN_ARCHITECTURE = "thresher_"
+"""What the names of architectures begin with that SAELens does not have."""
+
+
+def render_card(title: str, config: Mapping[str, Any], sources: Sources) -> str:
+    """The card of a release, called `title`, of a dictionary with this cfg.json."""
     dictionary = sources.dictionary
+    is_own = str(config.get("architecture")).startswith(OWN_ARCHITECTURE)
     return TEMPLATE.format(
         title=title,
-        model=model,
+        model=config.get("metadata", {}).get("model_name") or "unknown",
+        format="in thresher's own format" if is_own else "as SAELens reads it",
+        open_dictionary=OPEN_OWN if is_own else OPEN_IN_SAELENS,
         site=dictionary.site,
         num_latents=dictionary.num_latents,
         d_in=dictionary.d_in,
         num_features=sources.labels.num_features,
-        num_rows=dictionary.metrics.num_rows,
         reconstruction=_reconstruction(dictionary),
         scores=_scores(sources.labels),
         states=_table(("state", "labels"), sorted(sources.labels.states.items())),
@@ -75,16 +83,19 @@ def render_card(title: str, model: str, sources: Sources) -> str:
 
 def _reconstruction(dictionary: DictionaryManifest) -> str:
     metrics = dictionary.metrics
-    return _table(
+    if metrics is None:
+        return "It was imported, and not measured on rows of a harvest."
+    table = _table(
         ("metric", "value"),
         [
             ("explained variance", f"{metrics.explained_variance:.4f}"),
             ("FVU", f"{metrics.fvu:.4f}"),
             ("L0", f"{metrics.l0:.2f}"),
             ("dead latents", f"{metrics.dead_fraction:.2%}"),
-            ("rows trained on", f"{dictionary.num_training_rows:,}"),
+            ("rows trained on", _count(dictionary.num_training_rows)),
         ],
     )
+    return f"Over {metrics.num_rows:,} held-out rows.\n\n{table}"
 
 
 def _scores(labels: LabelManifest) -> str:
@@ -94,6 +105,10 @@ def _scores(labels: LabelManifest) -> str:
         ("score", "mean", "shuffled labels"),
         [(kind, _number(means.get(kind)), _number(means.get(kind + SHUFFLED))) for kind in kinds],
     )
+
+
+def _count(value: int | None) -> str:
+    return "unknown" if value is None else f"{value:,}"
 
 
 def _number(value: float | None) -> str:

@@ -12,7 +12,7 @@ from thresher.contracts import paths, schemas
 from thresher.contracts.ids import content_id, sha256_hex
 from thresher.contracts.manifests import FileEntry, ReleaseFile, ReleaseGroup, ReleaseManifest
 from thresher.release.card import render_card
-from thresher.release.sources import Sources, model_name, read_sources
+from thresher.release.sources import Sources, dictionary_config, read_sources
 from thresher.release.spec import PublishSpec
 from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import check_sizes, find_record, publish_manifest, put_file
@@ -79,7 +79,7 @@ def _stored_files(store: ObjectStore, sources: Sources) -> list[ReleaseFile]:
 def _made_files(store: ObjectStore, sources: Sources, artifact: str, title: str) -> list[ReleaseFile]:
     """Files of the pull that are written for it."""
     labels, scores = sources.labels.labels, sources.labels.scores
-    card = render_card(title, model_name(store, sources), sources)
+    card = render_card(title, dictionary_config(store, sources), sources)
     return [
         _file(
             "labels.parquet", "labels", _merge(store, labels, schemas.LABELS, f"{artifact}/labels.parquet")

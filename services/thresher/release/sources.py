@@ -38,12 +38,20 @@ class Sources:
             "dictionary": str(self.dictionary.ref()),
             "weights_sha256": self.dictionary.weights().sha256,
             "fit_id": self.dictionary.fit_id,
-            "training_harvest_id": ",".join(self.dictionary.harvest_ids),
+            **self._training(),
             "corpus_id": self.features.corpus_id,
             "encoding_harvest_id": self.features.harvest_id,
             "features_id": self.features.features_id,
             "label_run_id": self.labels.run_id,
         }
+
+    def _training(self) -> dict[str, str]:
+        harvest_ids, origin = self.dictionary.harvest_ids, self.dictionary.origin
+        lineage = {"training_harvest_id": ",".join(harvest_ids)} if harvest_ids else {}
+        if origin is not None:
+            lineage |= {"imported_from": origin.format}
+            lineage |= {f"sha256 of imported {file.name}": file.sha256 for file in origin.files}
+        return lineage
 
 
 def read_sources(store: ObjectStore, spec: PublishSpec) -> Sources:
@@ -72,7 +80,7 @@ def read_sources(store: ObjectStore, spec: PublishSpec) -> Sources:
     return Sources(dictionary, features, labels)
 
 
-def model_name(store: ObjectStore, sources: Sources) -> str:
-    """The model whose activations the dictionary is of, as its configuration says."""
+def dictionary_config(store: ObjectStore, sources: Sources) -> dict[str, Any]:
+    """The dictionary's cfg.json."""
     config: dict[str, Any] = json.loads(store.get(sources.dictionary_file("cfg.json").key))
-    return str(config.get("metadata", {}).get("model_name", "unknown"))
+    return config

@@ -38,6 +38,7 @@ from thresher.contracts.manifests import LabelManifest
 from thresher.contracts.states import State
 from thresher.release.publish import publish
 from thresher.storage import ObjectStore, open_store
+from thresher.storage.artifacts import publish_manifest
 
 LATER = FIRST_RUN_AT + timedelta(days=1)
 DICTIONARY = "tiny@1"
@@ -126,6 +127,18 @@ def test_a_feature_without_label_keeps_the_state_of_its_statistics(catalog, loca
     assert by_state[State.DEAD] == [DEAD_FEATURE]
     assert by_state[State.REFUSED] == [5]
     assert by_state[State.OK] == [0, 1, 2, 3, 4, *range(6, DEAD_FEATURE)]
+
+
+def test_features_of_an_imported_dictionary_are_taken(catalog, local_store):
+    """It may have met no harvest, and so have no quality."""
+    made = write_dictionary(local_store)
+    unmeasured = made.model_copy(
+        update={"version": "2", "harvest_id": None, "metrics": None, "k": None, "num_training_rows": None}
+    )
+    publish_manifest(local_store, "dictionaries/tiny/2", unmeasured)
+    ingest_features(catalog, local_store, write_features(local_store, unmeasured))
+    [shown] = list_dictionaries(catalog)
+    assert (shown.dictionary, shown.metrics) == ("tiny@2", {})
 
 
 def test_ingesting_again_changes_nothing(catalog, local_store):

@@ -9,13 +9,13 @@ from thresher.contracts.errors import AlreadyExistsError, IntegrityError, Missin
 from thresher.contracts.manifests import HarvestManifest
 from thresher.dictionary import fit as fit_module
 from thresher.dictionary.architectures.spec import BatchTopKSpec
-from thresher.dictionary.fit import CLAIM_KEY, fit, fit_id_of
+from thresher.dictionary.claim import claim_dictionary
+from thresher.dictionary.fit import fit, fit_id_of
 from thresher.dictionary.job import FitJob
 from thresher.dictionary.spec import FitSpec
 from thresher.dictionary.train_loop import train_and_publish
 from thresher.storage import ObjectStore
 from thresher.storage.artifacts import read_record
-from thresher.storage.versions import claim_version
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +67,7 @@ def test_a_missing_harvest_and_a_damaged_shard(store: ObjectStore) -> None:
 def test_a_dictionary_that_is_made_is_not_made_again(store: ObjectStore) -> None:
     spec = planted_fit(store, num_steps=20)
     fit_id = fit_id_of(spec)
-    claim_version(store, lambda version: paths.dictionary(spec.name, version), CLAIM_KEY, fit_id, None)
+    claim_dictionary(store, spec.name, fit_id, None)
     train_and_publish(FitJob(spec, "1", fit_id))
     assert fit(spec).version == "1"
     assert fit(changed(spec, version="1", num_workers=2, checkpoint_every_steps=7)).fit_id == fit_id

@@ -9,10 +9,10 @@ from torch import nn
 from fixtures.models import TINY_MODELS
 from thresher.contracts.errors import SpecError
 from thresher.contracts.manifests import ModelIdentity
-from thresher.contracts.sites import SITE_KINDS, Site
+from thresher.contracts.sites import SITE_KINDS, Site, site_width
 from thresher.harvest.families import FAMILIES
 from thresher.harvest.reference_forward import PLACES
-from thresher.harvest.site_map import check_kind, check_tensor_parallel, family_of, site_width
+from thresher.harvest.site_map import check_kind, check_tensor_parallel, family_of
 
 WIDTH = 8
 

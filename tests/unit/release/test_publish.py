@@ -9,6 +9,7 @@ import pytest
 
 from fixtures.releases import (
     TEXTS,
+    Artifacts,
     publish_spec,
     write_artifacts,
     write_dictionary,
@@ -19,6 +20,8 @@ from thresher.contracts import paths
 from thresher.contracts.errors import AlreadyExistsError, IntegrityError, MissingArtifactError, SpecError
 from thresher.contracts.ids import sha256_hex
 from thresher.contracts.schemas import LABELS
+from thresher.dictionary.formats.import_dictionary import import_dictionary
+from thresher.dictionary.formats.spec import ImportDictionarySpec
 from thresher.release import publish as publishing
 from thresher.release.inspect import inspect
 from thresher.release.publish import publish
@@ -81,6 +84,25 @@ def test_the_card_says_how_good_it_is_and_where_it_is_from(root, folder_store, m
     assert "| simulation | 0.600 | 0.100 |" in card
     assert "| ok | 4 |" in card
     assert all(value in card for value in manifest.lineage.values())
+
+
+def test_an_imported_dictionary_is_published_with_where_it_came_from(root, folder_store):
+    write_dictionary(folder_store)
+    source = {"format": "saelens", "path": str(folder_store.local_path("dictionaries/tiny/1"))}
+    spec = {"root": root, "name": "adopted", "source": source, "site": "resid_post.3"}
+    dictionary = import_dictionary(ImportDictionarySpec.parse(spec))
+    features = write_features(folder_store, dictionary)
+    release = publish(
+        publish_spec(root, Artifacts(dictionary, features, write_label_run(folder_store, features)))
+    )
+    assert release.lineage["imported_from"] == "saelens"
+    assert len(release.lineage["sha256 of imported sae_weights.safetensors"]) == 64
+    assert "training_harvest_id" not in release.lineage
+    [card] = [file for file in release.files if file.path == "README.md"]
+    text = folder_store.get(card.key).decode()
+    assert "It was imported, and not measured" in text
+    assert "SAE.load_from_disk" in text
+    assert verify(folder_store, f"releases/{release.name}/{release.version}") == []
 
 
 def test_publishing_again_changes_nothing(root, folder_store, made):
