@@ -58,7 +58,7 @@ def evaluate(
     for x_BD in _batches(site, rows, np.arange(len(rows)), encoder):
         codes = encoder.encode(x_BD)
         accumulator.add(x_BD, encoder.decode(codes), codes)
-    return accumulator.metrics()
+    return accumulator.metrics(encoder.W_dec_FD)
 
 
 def _batches(
