@@ -21,6 +21,10 @@ def label_run(name: str, version: str, run_id: str) -> str:
     return f"labels/{name}/{version}/{run_id}"
 
 
+def evaluation(name: str, version: str, evaluation_id: str) -> str:
+    return f"evaluations/{name}/{version}/{evaluation_id}"
+
+
 def release(name: str, version: str) -> str:
     return f"releases/{name}/{version}"
 

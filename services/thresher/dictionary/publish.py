@@ -1,4 +1,4 @@
-"""Writes a trained dictionary: the SAELens folder, its training curve, its manifest last."""
+"""Writes a trained dictionary: the SAELens folder, its manifest last."""
 
 from typing import Any
 
@@ -10,17 +10,16 @@ from thresher.contracts import paths
 from thresher.contracts.manifests import (
     CorpusManifest,
     DictionaryManifest,
+    FileEntry,
     HarvestManifest,
-    Record,
 )
-from thresher.dictionary.checkpoint import StepRecord
 from thresher.dictionary.evaluation import calibrate, evaluate
 from thresher.dictionary.job import FitJob
 from thresher.dictionary.spec import FitSpec
 from thresher.latents.encoder import SparseEncoder
 from thresher.latents.weights import CONFIG_FILE, WEIGHTS_FILE, config_json, weights_safetensors
 from thresher.storage import ObjectStore
-from thresher.storage.artifacts import find_record, publish_manifest, put_file, record_bytes
+from thresher.storage.artifacts import find_record, publish_manifest, put_file
 
 HOOK_NAMES = {
     "resid_pre": "blocks.{layer}.hook_resid_pre",
@@ -40,14 +39,6 @@ def hook_name(site: str) -> str:
     return HOOK_NAMES.get(kind, site).format(layer=layer)
 
 
-class TrainingCurve(Record):
-    """training/metrics.json of a dictionary."""
-
-    input_scale: float
-    """What inputs were multiplied by in training; folded into the saved weights."""
-    history: list[StepRecord]
-
-
 @torch.no_grad()
 def publish_dictionary(
     job: FitJob,
@@ -55,9 +46,9 @@ def publish_dictionary(
     harvest: HarvestManifest,
     site: DenseSite,
     uncalibrated: SparseEncoder,
-    curve: TrainingCurve,
+    records: FileEntry,
 ) -> DictionaryManifest:
-    """Calibrate the threshold of a trained dictionary, evaluate and write it."""
+    """Calibrate the threshold of a trained dictionary, evaluate and write it; `records` are of its training."""
     spec, artifact = job.spec, job.artifact
     encoder = calibrate(uncalibrated, site, harvest, spec)
     metrics = evaluate(encoder, site, harvest, spec)
@@ -65,7 +56,7 @@ def publish_dictionary(
     files = [
         put_file(store, f"{artifact}/{CONFIG_FILE}", config_json(encoder, metadata)),
         put_file(store, f"{artifact}/{WEIGHTS_FILE}", weights_safetensors(encoder)),
-        put_file(store, f"{artifact}/training/metrics.json", record_bytes(curve)),
+        records,
     ]
     manifest = DictionaryManifest(
         name=spec.name,

@@ -11,6 +11,7 @@ from thresher.contracts.errors import SpecError
 from thresher.contracts.manifests import SplitName
 from thresher.contracts.names import check_name
 from thresher.contracts.sites import check_site_name
+from thresher.dictionary.tracking.spec import TrackingSpec
 
 REFERENCE_NUM_LATENTS = 1 << 14
 REFERENCE_LEARNING_RATE = (
@@ -107,6 +108,8 @@ class FitSpec(Spec):
     """What kind of dictionary."""
     training: TrainingSpec
     """How it is optimised."""
+    tracking: TrackingSpec = Field(default=TrackingSpec(), json_schema_extra=OPERATIONAL)
+    """What is recorded while it trains."""
     checkpoint_every_steps: int = Field(default=500, gt=0, json_schema_extra=OPERATIONAL)
     """Steps between checkpoints: what an interruption costs at most."""
     num_workers: int = Field(default=1, gt=0, json_schema_extra=OPERATIONAL)

@@ -32,9 +32,7 @@ class ReconstructionAccumulator:
         site_widths: columns of each site, in order, where y is several sites side by side.
     """
 
-    def __init__(
-        self, width: int, num_latents: int, site_widths: Mapping[str, int] | None = None
-    ) -> None:
+    def __init__(self, width: int, num_latents: int, site_widths: Mapping[str, int] | None = None) -> None:
         assert sum((site_widths or {"y": width}).values()) == width, "sites make up a row"
         self._width, self._site_widths = width, dict(site_widths or {})
         self._bands: NormBands | None = None
