@@ -35,10 +35,10 @@ class NormBands:
     def add(self, norms_B: torch.Tensor, y_BE: torch.Tensor, y_hat_BE: torch.Tensor) -> None:
         """Add rows; everything float64, on the CPU."""
         band_B = torch.bucketize(norms_B, self._edges_Q)
-        for band in band_B.unique().tolist():
+        for band, moments in enumerate(self._moments):
             chosen_B = band_B == band
-            of_batch = PairMoments.of(y_BE[chosen_B], y_hat_BE[chosen_B])
-            self._moments[band] = self._moments[band].merged(of_batch)
+            if chosen_B.any():
+                self._moments[band] = moments.merged(PairMoments.of(y_BE[chosen_B], y_hat_BE[chosen_B]))
 
     def all_rows(self) -> PairMoments:
         return reduce(PairMoments.merged, self._moments)

@@ -4,6 +4,7 @@ Shape suffixes: B rows, E width of what is reconstructed, F latents, N values.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 
 import torch
@@ -90,13 +91,14 @@ class ReconstructionAccumulator:
         )
 
     def _fvu_by_site(self, rows: PairMoments) -> dict[str, float]:
-        widths = list(self._site_widths.values())
-        parts = zip(rows.error_E.split(widths), rows.deviation_E.split(widths), strict=True) if widths else []
-        sums = {
-            site: (float(error.sum()), float(deviation.sum()))
-            for site, (error, deviation) in zip(self._site_widths, parts, strict=True)
-        }
-        return {site: error / deviation for site, (error, deviation) in sums.items() if deviation > 0}
+        fvu, start = {}, 0
+        for site, width in self._site_widths.items():
+            columns = slice(start, start + width)
+            deviation = float(rows.deviation_E[columns].sum())
+            if deviation > 0:
+                fvu[site] = float(rows.error_E[columns].sum()) / deviation
+            start += width
+        return fvu
 
 
 def quantile_of_counts(counts: torch.Tensor, level: float) -> float:
@@ -120,8 +122,7 @@ def _cosine_counts(cosine_F: torch.Tensor) -> dict[int, int]:
 
 
 def _counts(bins_N: torch.Tensor) -> dict[int, int]:
-    bins, counts = bins_N.unique(return_counts=True)
-    return dict(zip(bins.tolist(), counts.tolist(), strict=True))
+    return dict(sorted(Counter(bins_N.tolist()).items()))
 
 
 class _Mean:

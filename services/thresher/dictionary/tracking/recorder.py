@@ -3,6 +3,7 @@
 Shape suffixes: N held-out rows, E width of what is reconstructed.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -89,6 +90,7 @@ class StepRecorder:
             learning_rate=figures.learning_rate,
             gradient_norm=norm(gradients),
             holdout_fvu=holdout.fvu,
+            holdout_fvu_without_outliers=holdout.fvu_without_outliers,
             holdout_l0=holdout.l0,
             dense_fraction=holdout.dense_fraction,
         )
@@ -129,4 +131,4 @@ class StepRecorder:
 
 def norm(gradients: Iterable[torch.Tensor]) -> float:
     """Euclidean, over all of them; summed as float64."""
-    return sum(float(torch.linalg.vector_norm(item)) ** 2 for item in gradients) ** 0.5
+    return math.sqrt(sum(float(torch.linalg.vector_norm(item)) ** 2 for item in gradients))

@@ -22,6 +22,8 @@ class StepRecord(Record):
     """Of the gradient that the optimiser was given, all weights together."""
     holdout_fvu: float
     """Of a fixed sample of held-out rows, encoded as at inference."""
+    holdout_fvu_without_outliers: float | None
+    """The same without rows of more than 8 x the median norm."""
     holdout_l0: float
     dense_fraction: float
     """Share of latents active on more than 10 % of that sample."""
@@ -40,4 +42,4 @@ def scalars(record: StepRecord, timing: StepTiming) -> dict[str, float]:
     """Every figure by the name that trackers show it under."""
     figures = record.model_dump(exclude={"step", "losses"}) | timing.model_dump(exclude={"step"})
     losses = {f"loss/{name}": value for name, value in record.losses.items()}
-    return {**losses, **{name: float(value) for name, value in figures.items()}}
+    return {**losses, **{name: float(value) for name, value in figures.items() if value is not None}}

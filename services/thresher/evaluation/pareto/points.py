@@ -24,7 +24,8 @@ class DictionaryPoint(Record):
     num_training_rows: int
     l0: float
     fvu: float
-    explained_variance: float
+    fvu_without_outliers: float | None
+    """Null where it was not measured."""
     dead_fraction: float
     relative_reconstruction_bias: float | None
     num_rows: int
@@ -108,7 +109,7 @@ def _point(manifest: DictionaryManifest, measured_on: str, *, on_front: bool) ->
         num_training_rows=manifest.num_training_rows,
         l0=metrics.l0,
         fvu=metrics.fvu,
-        explained_variance=metrics.explained_variance,
+        fvu_without_outliers=metrics.fvu_without_outliers,
         dead_fraction=metrics.dead_fraction,
         relative_reconstruction_bias=metrics.relative_reconstruction_bias,
         num_rows=metrics.num_rows,

@@ -5,7 +5,18 @@ from itertools import groupby
 
 from thresher.evaluation.pareto.points import DictionaryPoint
 
-HEADER = ("dictionary", "architecture", "latents", "rows trained on", "L0", "FVU", "dead", "gamma", "front")
+HEADER = (
+    "dictionary",
+    "architecture",
+    "latents",
+    "rows trained on",
+    "L0",
+    "FVU",
+    "without outliers",
+    "dead",
+    "gamma",
+    "front",
+)
 
 
 def table_lines(points: Sequence[DictionaryPoint]) -> Iterator[str]:
@@ -17,12 +28,11 @@ def table_lines(points: Sequence[DictionaryPoint]) -> Iterator[str]:
         yield f"Measured on {rows[0].num_rows:,} rows: {measured_on}"
         yield ""
         yield _line(HEADER)
-        yield _line(["---", "---", *["---:"] * 6, "---"])
+        yield _line(["---", "---", *["---:"] * 7, "---"])
         yield from (_line(_cells(point)) for point in rows)
 
 
 def _cells(point: DictionaryPoint) -> list[str]:
-    gamma = point.relative_reconstruction_bias
     return [
         point.dictionary,
         point.architecture,
@@ -30,10 +40,15 @@ def _cells(point: DictionaryPoint) -> list[str]:
         f"{point.num_training_rows:,}",
         f"{point.l0:.2f}",
         f"{point.fvu:.4f}",
+        _number(point.fvu_without_outliers),
         f"{point.dead_fraction:.2%}",
-        "" if gamma is None else f"{gamma:.4f}",
+        _number(point.relative_reconstruction_bias),
         "*" if point.on_front else "",
     ]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def _line(cells: Sequence[str]) -> str:

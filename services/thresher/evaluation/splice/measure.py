@@ -40,7 +40,9 @@ def measure(
     """Two passes over the text: the first for the mean row, the second four forward passes a batch."""
     length = text.token_ids_SL.shape[1]
     batch = max(1, min(batch_tokens, MAX_LOGITS // model.vocabulary) // length)
-    pieces = list(zip(text.token_ids_SL.split(batch), text.is_spliced_SL.split(batch), strict=True))
+    pieces = list(
+        zip(torch.split(text.token_ids_SL, batch), torch.split(text.is_spliced_SL, batch), strict=True)
+    )
     with progress("evaluate", (2 + len(VARIANTS)) * text.token_ids_SL.numel(), "tokens") as meter:
         mean_E, rows = _observe(model, encoder, pieces, meter)
         replacements = {

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from thresher.contracts.manifests import EvaluationManifest, Interval
 
 NAME_WIDTH = 24
-CELL_WIDTH = 26
+CELL_WIDTH = 28
 
 
 def evaluation_lines(made: EvaluationManifest) -> Iterator[str]:

@@ -117,10 +117,11 @@ def test_the_table(store: ObjectStore) -> None:
     assert lines == [
         "Measured on 1,000 rows: resid_post.1 of harvest h, split report",
         "",
-        "| dictionary | architecture | latents | rows trained on | L0 | FVU | dead | gamma | front |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
-        "| sweep@2 | topk | 4,096 | 1,000,000 | 16.00 | 0.4000 | 12.50% | 0.9500 | * |",
-        "| sweep@3 | jumprelu | 4,096 | 1,000,000 | 16.00 | 0.4200 | 12.50% | 0.9500 |  |",
+        "| dictionary | architecture | latents | rows trained on | L0 | FVU | without outliers | dead | gamma "
+        "| front |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+        "| sweep@2 | topk | 4,096 | 1,000,000 | 16.00 | 0.4000 |  | 12.50% | 0.9500 | * |",
+        "| sweep@3 | jumprelu | 4,096 | 1,000,000 | 16.00 | 0.4200 |  | 12.50% | 0.9500 |  |",
     ]
 
 
@@ -149,7 +150,7 @@ def test_the_plot_has_every_point_in_its_place(store: ObjectStore) -> None:
 def test_names_are_escaped_in_the_plot() -> None:
     point = DictionaryPoint(
         dictionary="a<b@1", architecture="<script>", num_latents=1, num_training_rows=1, l0=1.0, fvu=0.5,
-        explained_variance=0.5, dead_fraction=0, relative_reconstruction_bias=None, num_rows=1, measured_on="x",
+        fvu_without_outliers=None, dead_fraction=0, relative_reconstruction_bias=None, num_rows=1, measured_on="x",
         on_front=True,
     )  # fmt: skip
     assert "<script>" not in plot_svg([point])
