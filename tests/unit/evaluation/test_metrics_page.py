@@ -27,7 +27,7 @@ def shown(command: str) -> list[str]:
 
 def test_the_example_of_inspect() -> None:
     metrics = ReconstructionMetrics.model_validate_json((MEASURED / "reconstruction.json").read_text())
-    assert shown("thresher inspect smol@2 --root $ROOT") == list(metric_lines(metrics))
+    assert shown("thresher inspect smol@1 --root $ROOT") == list(metric_lines(metrics))
 
 
 def test_the_example_of_compare() -> None:
@@ -39,7 +39,7 @@ def test_the_example_of_compare() -> None:
 
 def test_the_example_of_evaluate() -> None:
     made = EvaluationManifest.model_validate_json((MEASURED / "evaluation.json").read_text())
-    assert shown("thresher evaluate splice.yaml --set dictionary=smol@2") == list(evaluation_lines(made))
+    assert shown("thresher evaluate splice.yaml --set dictionary=smol@1") == list(evaluation_lines(made))
 
 
 def test_every_figure_of_the_manifests_is_on_the_page() -> None:

@@ -175,3 +175,14 @@ def test_the_command(store: ObjectStore, tmp_path: Path) -> None:
     as_json = CliRunner().invoke(app, ["compare", "sweep@1", "--root", store.url, "--json"])
     (point,) = (DictionaryPoint.model_validate(item) for item in json.loads(as_json.output))
     assert (point.dictionary, point.on_front) == ("sweep@1", True)
+
+
+def test_a_dictionary_is_inspected_by_its_name_and_version(store: ObjectStore) -> None:
+    shown = CliRunner().invoke(app, ["inspect", "sweep@4", "--root", store.url])
+    assert shown.exit_code == 0, shown.output
+    assert "sweep@4 (fit 4)" in shown.output
+    assert "FVU                    0.2000, explained variance 0.8000" in shown.output
+    assert (
+        shown.output
+        == CliRunner().invoke(app, ["inspect", "dictionaries/sweep/4", "--root", store.url]).output
+    )

@@ -23,8 +23,10 @@ from thresher.evaluation.splice.spliced_model import SplicedModel
 from thresher.evaluation.splice.table import evaluation_lines
 from thresher.latents.encoder import SparseEncoder
 from thresher.latents.weights import config_json, weights_safetensors
+from thresher.pipelines.inspection import inspect_lines
+from thresher.pipelines.stages import STAGES
 from thresher.storage import ObjectStore, open_store
-from thresher.storage.artifacts import publish_manifest, put_file
+from thresher.storage.artifacts import publish_manifest, put_file, read_record
 
 S, L = 10, 12
 SITE = "resid_pre.1"
@@ -257,6 +259,25 @@ def test_the_table_has_every_figure(store: ObjectStore, model: Path) -> None:
             assert f"{value.value:.4f} [{value.low:.4f}, {value.high:.4f}]" in text, name
     assert f"FVU {made.metrics.fvu:.4f}" in text
     assert f"shown@1 spliced into {made.model.name} at {SITE}" in text
+
+
+def test_the_stage_prints_the_table_apart_from_the_id_and_inspect_shows_it_again(
+    store: ObjectStore, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference = publish(store, "staged", signed(0.9 * torch.eye(WIDTH)))
+    file = tmp_path / "evaluate.yaml"
+    file.write_text("split: fit\n")
+    given = [f"root={store.url}", f"dictionary={reference}", f"model={model}"]
+    evaluation_id = STAGES["evaluate"].run(EvaluateSpec.load(file, given))
+    made = read_record(
+        store, paths.manifest(paths.evaluation("staged", "1", evaluation_id)), EvaluationManifest
+    )
+    table = "\n".join(evaluation_lines(made))
+    assert table in capsys.readouterr().err
+    artifact = paths.evaluation("staged", "1", evaluation_id)
+    assert (
+        "\n".join(inspect_lines(artifact, store.url, sample_rows=0, tokenizer=None, as_json=False)) == table
+    )
 
 
 def test_what_cannot_be_spliced_is_refused(store: ObjectStore, model: Path, tmp_path: Path) -> None:
