@@ -20,7 +20,7 @@ from thresher.latents.reconstruction import ReconstructionAccumulator
 from thresher.storage import ObjectStore
 from thresher.storage.artifacts import put_file
 
-HOLDOUT_ROWS = 512
+HOLDOUT_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class StepRecorder:
         store: that the dictionary lies in.
         job: whose steps they are.
         step: that the run goes on from; later records of an interrupted start are dropped.
-        x_ND: held-out rows, a fixed sample of at most 512.
+        x_ND: held-out rows, a fixed sample of at most 256.
         y_NE: what the dictionary should make of them; of an autoencoder the same.
     """
 

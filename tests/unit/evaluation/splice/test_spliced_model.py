@@ -15,19 +15,19 @@ from thresher.contracts.errors import SpecError
 from thresher.evaluation.splice.spliced_model import SplicedModel
 
 VOCABULARY, LAYER = 50, 1
+SHAPE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+    "initializer_range": 0.3,
+}
 MODELS = {
-    "LlamaForCausalLM": (
-        "LlamaConfig",
-        {
-            "vocab_size": VOCABULARY,
-            "hidden_size": 16,
-            "intermediate_size": 24,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 1,
-            "initializer_range": 0.3,
-        },
-    ),
+    "LlamaForCausalLM": ("LlamaConfig", SHAPE),
+    "Gemma2ForCausalLM": ("Gemma2Config", SHAPE | {"final_logit_softcapping": 3.0, "pad_token_id": None}),
     "GPT2LMHeadModel": (
         "GPT2Config",
         {"vocab_size": VOCABULARY, "n_embd": 16, "n_layer": 3, "n_head": 2, "initializer_range": 0.3},
@@ -46,26 +46,25 @@ class WrittenOutLayer(nn.Module):
 
     def forward(self, hidden: torch.Tensor, *arguments: Any, **keywords: Any) -> Any:
         at, layer = self.at, self.layer
-        is_llama = hasattr(layer, "self_attn")
-        attend, before_attention, before_mlp = (
-            (layer.self_attn, layer.input_layernorm, layer.post_attention_layernorm)
-            if is_llama
-            else (layer.attn, layer.ln_1, layer.ln_2)
-        )
         hidden = at("resid_pre", hidden)
-        if is_llama:
-            out = attend(before_attention(hidden), **keywords)[0]
+        if hasattr(layer, "attn"):
+            out = layer.attn(layer.ln_1(hidden), attention_mask=arguments[1])[0]
         else:
-            out = attend(before_attention(hidden), attention_mask=arguments[1])[0]
+            out = layer.self_attn(layer.input_layernorm(hidden), **keywords)[0]
+        before_mlp = layer.ln_2 if hasattr(layer, "ln_2") else layer.post_attention_layernorm
+        after_mlp: Callable[[torch.Tensor], torch.Tensor] = lambda rows: rows  # noqa: E731
+        if hasattr(layer, "pre_feedforward_layernorm"):
+            out = layer.post_attention_layernorm(out)
+            before_mlp, after_mlp = layer.pre_feedforward_layernorm, layer.post_feedforward_layernorm
         hidden = at("resid_mid", hidden + at("attn_out", out))
-        normed = at("mlp_in", before_mlp(hidden))
-        mlp = layer.mlp
-        if is_llama:
-            neurons = at("mlp_neurons", mlp.act_fn(mlp.gate_proj(normed)) * mlp.up_proj(normed))
-            added = mlp.down_proj(neurons)
-        else:
-            added = mlp.c_proj(at("mlp_neurons", mlp.act(mlp.c_fc(normed))))
+        added = after_mlp(self.mlp(at("mlp_in", before_mlp(hidden))))
         return at("resid_post", hidden + at("mlp_out", added))
+
+    def mlp(self, normed: torch.Tensor) -> torch.Tensor:
+        mlp = self.layer.mlp
+        if hasattr(mlp, "c_fc"):
+            return mlp.c_proj(self.at("mlp_neurons", mlp.act(mlp.c_fc(normed))))
+        return mlp.down_proj(self.at("mlp_neurons", mlp.act_fn(mlp.gate_proj(normed)) * mlp.up_proj(normed)))
 
 
 @pytest.fixture(scope="module", params=MODELS)
