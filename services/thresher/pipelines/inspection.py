@@ -70,6 +70,11 @@ def inspect_lines(
         yield manifest.model_dump_json(indent=1)
     elif isinstance(manifest, DictionaryManifest):
         yield from dictionary_lines(manifest)
+        yield from ("", "spec")
+        rows = inspect(store, artifact)
+        yield from (
+            f"  {name.removeprefix('spec.'):<30} {value}" for name, value in rows if name.startswith("spec.")
+        )
     elif isinstance(manifest, EvaluationManifest):
         yield from evaluation_lines(manifest)
     else:

@@ -100,7 +100,7 @@ class _Reading:
     x_BLD: torch.Tensor | None = None
 
     def keep(self, x_BLD: torch.Tensor) -> torch.Tensor:
-        self.x_BLD = x_BLD
+        self.x_BLD = x_BLD.clone()  # the model may add to it in place before it is used
         return x_BLD
 
 

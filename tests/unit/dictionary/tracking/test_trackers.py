@@ -4,6 +4,7 @@ import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tensorboardX.crc32c import crc32c
@@ -78,6 +79,15 @@ def scalars_of(folder: Path) -> dict[str, dict[int, float]]:
     return shown
 
 
+def mlflow_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A client of a real MLflow store in a folder, which the runs of the test go to as well."""
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow = pytest.importorskip("mlflow", reason="pip install thresher[tracking]")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path}/mlflow")
+    return mlflow.MlflowClient(f"file://{tmp_path}/mlflow")
+
+
 def lines_of(store: ObjectStore, name: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in store.get(f"{TRAINING}/{name}.jsonl").splitlines()]
 
@@ -116,13 +126,9 @@ def test_tensorboard_shows_every_record_once(
 def test_mlflow_gets_every_record_once(
     store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path}/mlflow")
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    from mlflow import MlflowClient
-
+    client = mlflow_store(tmp_path, monkeypatch)
     spec = planted_fit(store)
     run_with_a_kill(spec.model_copy(update={"checkpoint_every_steps": 30}), monkeypatch, 45)
-    client = MlflowClient(f"file://{tmp_path}/mlflow")
     (made,) = client.search_runs([client.get_experiment_by_name("thresher").experiment_id])
     assert (made.info.run_name, made.info.status) == ("planted@1", "FINISHED")
     assert made.data.params["harvest"] == "harvest"
@@ -135,12 +141,8 @@ def test_mlflow_gets_every_record_once(
 def test_a_failed_fit_is_marked_in_mlflow(
     store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path}/mlflow")
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    from mlflow import MlflowClient
-
+    client = mlflow_store(tmp_path, monkeypatch)
     run(planted_fit(store, learning_rate=1e38, warmup_fraction=0.0))
-    client = MlflowClient(f"file://{tmp_path}/mlflow")
     (made,) = client.search_runs([client.get_experiment_by_name("thresher").experiment_id])
     assert made.info.status == "FAILED"
 

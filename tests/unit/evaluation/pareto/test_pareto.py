@@ -178,11 +178,13 @@ def test_the_command(store: ObjectStore, tmp_path: Path) -> None:
 
 
 def test_a_dictionary_is_inspected_by_its_name_and_version(store: ObjectStore) -> None:
-    shown = CliRunner().invoke(app, ["inspect", "sweep@4", "--root", store.url])
+    publish(store, "sweep", "20", *SWEEP["4"], spec={"training": {"batch_rows": 4096}}, fit_id="4")
+    shown = CliRunner().invoke(app, ["inspect", "sweep@20", "--root", store.url])
     assert shown.exit_code == 0, shown.output
-    assert "sweep@4 (fit 4)" in shown.output
+    assert "sweep@20 (fit 4)" in shown.output
+    assert f"{'  training.batch_rows':<32} 4096" in shown.output.splitlines()
     assert "FVU                    0.2000, explained variance 0.8000" in shown.output
     assert (
         shown.output
-        == CliRunner().invoke(app, ["inspect", "dictionaries/sweep/4", "--root", store.url]).output
+        == CliRunner().invoke(app, ["inspect", "dictionaries/sweep/20", "--root", store.url]).output
     )
