@@ -95,6 +95,28 @@ def export(
 
 
 @app.command()
+def evaluate(spec: SpecPath, overrides: Overrides) -> None:
+    """Splice a dictionary into its model: cross-entropy and KL recovered."""
+    _run("evaluate", spec, overrides)
+
+
+@app.command()
+def compare(
+    dictionaries: Annotated[
+        list[str], typer.Argument(metavar="NAME[@VERSION]...", help="Without a version: all of them.")
+    ],
+    root: Root,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine readable.")] = False,
+    svg: Annotated[Path | None, typer.Option(help="Also draw FVU against L0 into this file.")] = None,
+) -> None:
+    """Compare dictionaries by held-out FVU and L0, the Pareto front marked."""
+    from thresher.pipelines.inspection import compare_lines
+
+    for line in compare_lines(dictionaries, root, as_json=as_json, svg=svg):
+        print(line)
+
+
+@app.command()
 def encode(spec: SpecPath, overrides: Overrides) -> None:
     """Encode held-out text; build feature statistics and exemplars."""
     _run("encode", spec, overrides)
@@ -157,7 +179,8 @@ def verify(
 @app.command()
 def inspect(
     artifact: Annotated[
-        str, typer.Argument(metavar="PATH", help="As in activations/ID or releases/NAME/VERSION.")
+        str,
+        typer.Argument(metavar="PATH", help="As in activations/ID; a dictionary's also as NAME@VERSION."),
     ],
     root: Root,
     as_json: Annotated[bool, typer.Option("--json", help="Machine readable.")] = False,
@@ -188,7 +211,10 @@ def search(
 @app.command()
 def submit(
     stage: Annotated[
-        str, typer.Argument(help="corpus, harvest, import, fit, import-dictionary, encode, label or publish.")
+        str,
+        typer.Argument(
+            help="corpus, harvest, import, fit, import-dictionary, evaluate, encode, label or publish."
+        ),
     ],
     spec: SpecPath,
     overrides: Overrides,

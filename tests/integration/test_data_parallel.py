@@ -10,8 +10,8 @@ from torch import distributed, multiprocessing
 
 from fixtures.planted_fits import planted_fit
 from thresher.activations.loader import BatchPlan
+from thresher.activations.row_pairs import RowPairs
 from thresher.activations.row_source import gather_pairs
-from thresher.dictionary.batch import Batch
 from thresher.dictionary.spec import FitSpec
 from thresher.dictionary.target_harvests import read_harvests
 from thresher.dictionary.target_rows import TargetRows
@@ -30,12 +30,12 @@ def train(spec: FitSpec, rank: int, world_size: int, output: Path) -> None:
     with TargetRows(store, read_harvests(store, spec)) as rows:
         plan = BatchPlan(rows.order, spec.training.batch_rows, rank, world_size)
         sample = gather_pairs(rows.fit, np.arange(2000)).x_BD
-        state = initial_state(spec, rows.layout, Batch.of_rows(sample + rank))
+        state = initial_state(spec, rows.layout, RowPairs.of_rows(sample + rank))
         if rank == 1:  # as from a checkpoint, whose order is any
             state.tensors = dict(reversed(state.tensors.items()))
         trainer = Trainer(spec, rows.layout, state, torch.device("cpu"))
         for step in range(NUM_STEPS):
-            report = trainer.step(Batch.of_rows(plan.gather(rows.fit, step).x_BD))
+            report = trainer.step(RowPairs.of_rows(plan.gather(rows.fit, step).x_BD))
     tensors = trainer.state().tensors
     save_file({**tensors, "loss": report.reconstruction_loss, "num_active": report.num_active}, output)
 

@@ -174,11 +174,28 @@ class HarvestManifest(Record):
     code_version: str
 
 
+class NormBand(Record):
+    """Rows whose norm lies in one range; together the bands hold every row."""
+
+    above_norm: float
+    """Norms above this one, up to the next band's; the first band also has rows of norm 0."""
+    num_rows: int
+    variance_share: float
+    """Of sum |y - mean(y)|^2 over all rows."""
+    error_share: float
+    """Of sum |y - y_hat|^2 over all rows."""
+    fvu: float | None
+    """Error over variance of the band, both as above; null where the band has no variance."""
+
+
 class ReconstructionMetrics(Record):
-    """Of a dictionary, over held-out rows."""
+    """Of a dictionary, over held-out rows: y is what it reconstructs, of an autoencoder its own input.
+
+    docs/metrics.md has each definition, its source and its pitfalls. Null and empty: not measured, or undefined.
+    """
 
     explained_variance: float
-    """1 - sum |x - x_hat|^2 / sum |x - mean(x)|^2."""
+    """1 - sum |y - y_hat|^2 / sum |y - mean(y)|^2."""
     fvu: float
     """1 - explained_variance."""
     l0: float
@@ -186,6 +203,34 @@ class ReconstructionMetrics(Record):
     dead_fraction: float
     """Share of latents that no held-out row activates."""
     num_rows: int
+    fvu_by_site: dict[str, float] = {}
+    """FVU of each site's columns, where y is several sites side by side."""
+    fvu_without_outliers: float | None = None
+    """FVU over rows whose norm is at most 8 x the median, with the mean of those rows."""
+    outlier_share: float | None = None
+    """Share of rows above that norm."""
+    outlier_variance_share: float | None = None
+    """Their share of sum |y - mean(y)|^2."""
+    norm_bands: list[NormBand] = []
+    """Rows by the deciles of their norm, with the outliers apart."""
+    l0_quantiles: dict[str, float] = {}
+    """Of the number of active latents a row."""
+    dense_fraction: float | None = None
+    """Share of latents that more than 10 % of the rows activate."""
+    density_counts: dict[int, int] = {}
+    """Latents by density: key b counts those in [10^(b/4), 10^((b+1)/4)); dead ones are left out."""
+    relative_reconstruction_bias: float | None = None
+    """gamma = sum |y_hat|^2 / sum y_hat . y; below 1 where reconstructions are too short."""
+    centred_reconstruction_bias: float | None = None
+    """The same of y_hat and y less the mean of y."""
+    norm_ratio: float | None = None
+    """Mean of |y_hat| / |y|, over rows of norm above 0."""
+    cosine: float | None = None
+    """Mean cosine of y_hat and y, over rows where both norms are above 0."""
+    decoder_cosine_quantiles: dict[str, float] = {}
+    """Over latents: the largest |cosine| of a decoder row with another latent's."""
+    decoder_cosine_counts: dict[int, int] = {}
+    """The same as a histogram: key b counts latents in [b/20, (b+1)/20), the last one closed."""
 
 
 TargetKind = Literal["autoencoder", "transcoder", "crosscoder", "layer_group"]
@@ -330,6 +375,60 @@ class LabelManifest(Record):
     code_version: str
 
 
+class Interval(Record):
+    """An estimate and its 95 % interval; null where it is undefined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class SpliceMetrics(Record):
+    """Of a model whose rows at a site are replaced; nats a predicted token. docs/metrics.md defines each."""
+
+    ce_clean: Interval
+    """Cross-entropy of the model as it is."""
+    ce_spliced: Interval
+    """With the reconstruction in the place of the rows."""
+    ce_zero: Interval
+    """With rows of 0 in their place."""
+    ce_mean: Interval
+    """With the mean row in their place."""
+    kl_spliced: Interval
+    """KL(model || model with the reconstruction)."""
+    kl_zero: Interval
+    kl_mean: Interval
+    ce_recovered_from_zero: Interval
+    """(ce_zero - ce_spliced) / (ce_zero - ce_clean)."""
+    ce_recovered_from_mean: Interval
+    """The same with the mean row; null where the ablation does no harm."""
+    kl_recovered_from_zero: Interval
+    """1 - kl_spliced / kl_zero."""
+    kl_recovered_from_mean: Interval
+    fvu: float
+    """Of the rows that were replaced, as float32."""
+    l0: float
+
+
+class EvaluationManifest(Record):
+    evaluation_id: str
+    spec: dict[str, Any]
+    dictionary: DictionaryRef
+    model: ModelIdentity
+    corpus_id: str
+    input_site: str
+    """What the dictionary read."""
+    output_site: str
+    """What was replaced."""
+    num_sequences: int
+    num_predictions: int
+    """Tokens predicted: all but the first of each sequence."""
+    num_spliced_rows: int
+    """Rows replaced: those of the positions that the dictionary was fitted on."""
+    metrics: SpliceMetrics
+    code_version: str
+
+
 ReleaseGroup = Literal["dictionary", "features", "exemplars", "labels", "about"]
 
 
@@ -356,6 +455,7 @@ MANIFEST_KINDS: Mapping[str, type[Record]] = {
     "dictionaries": DictionaryManifest,
     "features": FeaturesManifest,
     "labels": LabelManifest,
+    "evaluations": EvaluationManifest,
     "releases": ReleaseManifest,
 }
 """Manifest model by the first part of an artifact's path."""

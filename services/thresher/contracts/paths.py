@@ -26,6 +26,10 @@ def export(format_name: str, name: str, version: str) -> str:
     return f"exports/{format_name}/{name}/{version}"
 
 
+def evaluation(name: str, version: str, evaluation_id: str) -> str:
+    return f"evaluations/{name}/{version}/{evaluation_id}"
+
+
 def release(name: str, version: str) -> str:
     return f"releases/{name}/{version}"
 

@@ -6,7 +6,6 @@ older ones are removed only then. Whatever instant a run dies at, the record nam
 
 import hashlib
 
-from pydantic import Field
 from safetensors.torch import load, save
 
 from thresher.contracts.errors import IntegrityError
@@ -18,31 +17,12 @@ from thresher.storage.artifacts import find_record, record_bytes
 WRITE_BYTES = 16 << 20
 
 
-class StepRecord(Record):
-    """One point of the training curve, over the global batch of its step."""
-
-    step: int
-    """Steps done."""
-    num_rows: int
-    """Rows seen."""
-    reconstruction_loss: float
-    """Fraction of variance unexplained, by the variance of the initial sample."""
-    sparsity_loss: float
-    """Penalty, with its coefficient; 0 where the number of active latents is fixed."""
-    auxiliary_loss: float
-    """The dead latents' or the gate's own loss, without its coefficient."""
-    l0: float
-    num_dead: int
-    learning_rate: float
-
-
 class CheckpointRecord(Record):
     """The last checkpoint of a fit."""
 
     fit_id: str
     step: int
     variance: float
-    history: list[StepRecord] = Field(default_factory=list)
     tensors: FileEntry
 
 
@@ -54,7 +34,7 @@ class Checkpoints:
         self._record_key = f"{artifact}/training/checkpoint.json"
         self._prefix = f"{artifact}/training/step-"
 
-    def save(self, state: TrainingState, history: list[StepRecord]) -> None:
+    def save(self, state: TrainingState) -> None:
         key = f"{self._prefix}{state.step:09d}.safetensors"
         data = memoryview(save(state.tensors))
         with self._store.open_write(key) as writer:
@@ -64,7 +44,6 @@ class Checkpoints:
             fit_id=self._fit_id,
             step=state.step,
             variance=state.variance,
-            history=history,
             tensors=FileEntry(key=key, size=len(data), sha256=writer.sha256),
         )
         self._store.put(self._record_key, record_bytes(record))
@@ -75,8 +54,8 @@ class Checkpoints:
         record = find_record(self._store, self._record_key, CheckpointRecord)
         return 0 if record is None else record.step
 
-    def load_last(self) -> tuple[TrainingState, list[StepRecord]] | None:
-        """State and curve of the last checkpoint, or None before the first.
+    def load_last(self) -> TrainingState | None:
+        """State of the last checkpoint, or None before the first.
 
         Raises:
             IntegrityError: its bytes are not what its record says.
@@ -91,7 +70,7 @@ class Checkpoints:
                 f"{self._store.url}/{record.tensors.key}: sha256 differs from its record. "
                 f"Delete {self._record_key} to begin again."
             )
-        return TrainingState(record.step, record.variance, load(data)), list(record.history)
+        return TrainingState(record.step, record.variance, load(data))
 
     def remove(self) -> None:
         """Once the dictionary is published."""

@@ -18,6 +18,8 @@ from thresher.dictionary.run_progress import ProgressFollower, RunProgress, prog
 from thresher.dictionary.spec import FitSpec
 from thresher.dictionary.target_harvests import TargetHarvests, check_target, read_harvests
 from thresher.dictionary.train_loop import ray_worker
+from thresher.dictionary.warm_start import check_initial
+from thresher.latents.weights import load_encoder
 from thresher.runtime.progress import progress
 from thresher.runtime.ray_cluster import connect
 from thresher.storage import ObjectStore, open_store
@@ -43,7 +45,7 @@ def fit(spec: FitSpec) -> DictionaryManifest:
     store = open_store(spec.root)
     harvests = read_harvests(store, spec)
     check_fits_harvests(spec, harvests, store)
-    fit_id = fit_id_of(spec)
+    fit_id = fit_id_of(spec, read_initial(store, spec, harvests))
     version = claim_dictionary(store, spec.name, fit_id, spec.version)
     artifact = paths.dictionary(spec.name, version)
     made = find_record(store, paths.manifest(artifact), DictionaryManifest)
@@ -57,9 +59,38 @@ def fit(spec: FitSpec) -> DictionaryManifest:
     return read_record(store, paths.manifest(artifact), DictionaryManifest)
 
 
-def fit_id_of(spec: FitSpec) -> str:
+def fit_id_of(spec: FitSpec, initial: DictionaryManifest | None = None) -> str:
     """Content id of what the spec makes; the harvest's id within it stands for everything upstream."""
-    return content_id("fit", {"spec": spec.identity(), "code_version": __version__})
+    start = {} if initial is None else {"initial_weights_sha256": initial.weights().sha256}
+    return content_id("fit", {"spec": spec.identity(), "code_version": __version__, **start})
+
+
+def read_initial(store: ObjectStore, spec: FitSpec, harvests: TargetHarvests) -> DictionaryManifest | None:
+    """The dictionary to start from, checked against the fit.
+
+    Raises:
+        SpecError: it is of another target or shape.
+        MissingArtifactError: there is none of that name.
+    """
+    if spec.initial is None:
+        return None
+    encoder, manifest = load_encoder(store, spec.initial)
+    if manifest.target.kind != spec.target.kind:
+        raise SpecError(
+            "initial",
+            f"{spec.initial}, a {manifest.target.kind}",
+            allowed=f"dictionaries whose target is of kind {spec.target.kind}",
+            mend="Start from another.",
+        )
+    check_initial(
+        encoder,
+        d_in=harvests.d_in,
+        d_out=harvests.d_out,
+        num_latents=spec.architecture.num_latents,
+        skip=spec.target.kind == "transcoder" and spec.target.skip,
+        centres_input=spec.target.kind in ("autoencoder", "layer_group"),
+    )
+    return manifest
 
 
 def check_fits_harvests(spec: FitSpec, harvests: TargetHarvests, store: ObjectStore) -> None:
@@ -95,9 +126,11 @@ def _train_on_ray(store: ObjectStore, spec: FitSpec, version: str, fit_id: str) 
     ):
         trainer = TorchTrainer(
             ray_worker,
-            train_loop_config={"spec": spec.model_dump(mode="json"), "version": version, "fit_id": fit_id},
+            train_loop_config={
+                "jobs": [{"spec": spec.model_dump(mode="json"), "version": version, "fit_id": fit_id}]
+            },
             scaling_config=ScalingConfig(
-                num_workers=spec.num_workers,
+                num_workers=(spec.min_workers or spec.num_workers, spec.num_workers),
                 use_gpu=spec.use_gpu,
                 resources_per_worker={"CPU": spec.cpus_per_worker, **({"GPU": 1} if spec.use_gpu else {})},
             ),

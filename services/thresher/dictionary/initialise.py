@@ -9,11 +9,12 @@ from typing import Literal
 import torch
 from torch.nn import functional
 
+from thresher.activations.row_pairs import RowPairs
 from thresher.contracts.errors import SpecError
 from thresher.dictionary.architectures.decoder_norms import normalise
 from thresher.dictionary.architectures.objective import Weights
 from thresher.dictionary.architectures.spec import DictionarySpec
-from thresher.dictionary.batch import Batch, PairLayout
+from thresher.dictionary.pair_layout import PairLayout
 from thresher.dictionary.row_map import RowMap, scaling, whitening
 
 MEDIAN_MAX_ITERATIONS = 100
@@ -29,12 +30,12 @@ class RowMaps:
     input: RowMap
     output: RowMap
 
-    def apply(self, batch: Batch) -> Batch:
+    def apply(self, batch: RowPairs) -> RowPairs:
         x_BD = self.input.apply(batch.x_BD)
-        return Batch(x_BD, x_BD if batch.y_BE is batch.x_BD else self.output.apply(batch.y_BE))
+        return RowPairs(x_BD, x_BD if batch.y_BE is batch.x_BD else self.output.apply(batch.y_BE))
 
 
-def row_maps(sample: Batch, layout: PairLayout, *, whiten_input: bool) -> RowMaps:
+def row_maps(sample: RowPairs, layout: PairLayout, *, whiten_input: bool) -> RowMaps:
     """Maps of a sample of pairs, as harvested.
 
     Raises:
@@ -91,7 +92,7 @@ def geometric_median(x_ND: torch.Tensor) -> torch.Tensor:
     return median_D
 
 
-def initial_weights(spec: DictionarySpec, layout: PairLayout, sample: Batch, seed: int) -> Weights:
+def initial_weights(spec: DictionarySpec, layout: PairLayout, sample: RowPairs, seed: int) -> Weights:
     """Decoder rows of norm 1, and the encoder that reads them: z is the code along a row (Gao et al. 2024, A.1).
 
     A transcoder's encoder rows have norm 1, too. Where b_dec is not taken from inputs, b_enc begins as what centres

@@ -1,6 +1,7 @@
-"""Writes a trained dictionary: the SAELens folder, its training curve, its manifest last."""
+"""Writes a trained dictionary: the SAELens folder, its manifest last."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,10 +12,9 @@ from thresher.contracts.manifests import (
     CorpusManifest,
     DictionaryManifest,
     DictionaryTarget,
+    FileEntry,
     MixedHarvest,
-    Record,
 )
-from thresher.dictionary.checkpoint import StepRecord
 from thresher.dictionary.evaluation import calibrate, evaluate
 from thresher.dictionary.hook_names import hook_name
 from thresher.dictionary.job import FitJob
@@ -24,13 +24,7 @@ from thresher.latents.encoder import SparseEncoder
 from thresher.latents.folder_config import DictionaryKind, SiteBlock, config_json
 from thresher.latents.weights import CONFIG_FILE, WEIGHTS_FILE, weights_safetensors
 from thresher.storage import ObjectStore
-from thresher.storage.artifacts import find_record, publish_manifest, put_file, record_bytes
-
-
-class TrainingCurve(Record):
-    """training/metrics.json of a dictionary."""
-
-    history: list[StepRecord]
+from thresher.storage.artifacts import find_record, publish_manifest, put_file
 
 
 @torch.no_grad()
@@ -40,18 +34,21 @@ def publish_dictionary(
     harvests: TargetHarvests,
     rows: TargetRows,
     uncalibrated: SparseEncoder,
-    curve: TrainingCurve,
+    records: Sequence[FileEntry],
 ) -> DictionaryManifest:
-    """Calibrate the threshold of a trained dictionary, evaluate and write it."""
+    """Calibrate the threshold of a trained dictionary, evaluate and write it; `records` tell of its training."""
     spec, artifact = job.spec, job.artifact
     encoder = calibrate(uncalibrated, rows, spec)
-    metrics = evaluate(encoder, rows)
     target = rows.described()
+    blocks = site_blocks(target)
+    metrics = evaluate(encoder, rows.holdout, {block.name: block.width for block in blocks})
     metadata = saelens_metadata(store, harvests, target, job.fit_id)
     files = [
-        put_file(store, f"{artifact}/{CONFIG_FILE}", config_json(encoder, metadata, folder_kind(target), site_blocks(target))),
+        put_file(
+            store, f"{artifact}/{CONFIG_FILE}", config_json(encoder, metadata, folder_kind(target), blocks)
+        ),
         put_file(store, f"{artifact}/{WEIGHTS_FILE}", weights_safetensors(encoder)),
-        put_file(store, f"{artifact}/training/metrics.json", record_bytes(curve)),
+        *records,
     ]
     manifest = DictionaryManifest(
         name=spec.name,

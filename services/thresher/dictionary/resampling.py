@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
+from thresher.activations.row_pairs import RowPairs
 from thresher.dictionary.architectures.decoder_norms import normalise
 from thresher.dictionary.architectures.objective import Objective, Weights
-from thresher.dictionary.batch import Batch
 from thresher.dictionary.collectives import gather_rows, gather_values
 
 ENCODER_SHARE = 0.2
@@ -34,7 +34,7 @@ def seed_of(seed: int, step: int) -> int:
 def resample(
     objective: Objective,
     weights: Weights,
-    batch: Batch,
+    batch: RowPairs,
     residual_BE: torch.Tensor,
     dead_F: torch.Tensor,
     seed: int,

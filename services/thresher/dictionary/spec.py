@@ -9,11 +9,12 @@ from pydantic.config import JsonDict
 from thresher.config import Spec
 from thresher.contracts.errors import SpecError
 from thresher.contracts.manifests import SplitName
-from thresher.contracts.names import check_name
+from thresher.contracts.names import check_name, parse_reference
 from thresher.dictionary.architectures.spec import TrainedSpec
 from thresher.dictionary.baselines.spec import BaselineSpec, SemiNmfSpec
 from thresher.dictionary.rows_spec import GlobalShuffle, MixedHarvestSpec, ShuffleSpec
 from thresher.dictionary.target_spec import TargetSpec
+from thresher.dictionary.tracking.spec import TrackingSpec
 
 REFERENCE_NUM_LATENTS = 1 << 14
 REFERENCE_LEARNING_RATE = (
@@ -93,12 +94,20 @@ class FitSpec(Spec):
     """Version of that name; null is the one made from this spec already, or else the next free number."""
     architecture: TrainedSpec | BaselineSpec = Field(discriminator="kind")
     """What kind of dictionary."""
+    initial: str | None = None
+    """name@version of a dictionary whose weights the fit begins with, or null to begin anew."""
     training: TrainingSpec
     """How it is optimised."""
+    tracking: TrackingSpec = Field(default=TrackingSpec(), json_schema_extra=OPERATIONAL)
+    """What is recorded while it trains."""
     checkpoint_every_steps: int = Field(default=500, gt=0, json_schema_extra=OPERATIONAL)
     """Steps between checkpoints: what an interruption costs at most."""
+    checkpoint_every_s: float = Field(default=600, gt=0, json_schema_extra=OPERATIONAL)
+    """Seconds between checkpoints, where that many steps take longer."""
     num_workers: int = Field(default=1, gt=0, json_schema_extra=OPERATIONAL)
     """Processes that train, data parallel; the result is the same up to rounding."""
+    min_workers: int | None = Field(default=None, gt=0, json_schema_extra=OPERATIONAL)
+    """Fewest to go on with when the cluster has room for no more; null waits for num_workers."""
     cpus_per_worker: int = Field(default=2, gt=0, json_schema_extra=OPERATIONAL)
     """CPUs, and threads, of each."""
     use_gpu: bool = Field(default=False, json_schema_extra=OPERATIONAL)
@@ -112,10 +121,43 @@ class FitSpec(Spec):
     memory_gib: float = Field(default=8, gt=0, json_schema_extra=OPERATIONAL)
     """Memory of each worker for rows of a remote store that are too many for the cache."""
 
+    @field_validator("min_workers")
+    @classmethod
+    def _fewest_are_no_more(cls, min_workers: int | None, info: ValidationInfo) -> int | None:
+        num_workers = info.data.get("num_workers", 1)
+        if min_workers is not None and min_workers > num_workers:
+            raise SpecError(
+                "min_workers", min_workers, allowed=f"1 to num_workers = {num_workers}", mend="Lower it."
+            )
+        return min_workers
+
+    @field_validator("initial")
+    @classmethod
+    def _initial_is_a_reference(cls, initial: str | None) -> str | None:
+        if initial is not None:
+            parse_reference("initial", initial)
+        return initial
+
     @field_validator("name", "version")
     @classmethod
     def _name_is_well_formed(cls, text: str | None, info: ValidationInfo) -> str | None:
         return None if text is None else check_name(str(info.field_name), text)
+
+    @model_validator(mode="after")
+    def _starts_where_it_can(self) -> Self:
+        if self.initial is None:
+            return self
+        if isinstance(self.architecture, BaselineSpec):
+            mend = f"A {self.architecture.kind} baseline is made from rows alone: leave it out."
+            raise SpecError("initial", self.initial, mend=mend)
+        if self.architecture.whiten_input:
+            raise SpecError(
+                "architecture.whiten_input",
+                True,
+                allowed=[False],
+                mend="The dictionary reads rows as they are.",
+            )
+        return self
 
     @model_validator(mode="after")
     def _codes_fit_memory(self) -> Self:

@@ -18,7 +18,7 @@ from thresher.activations.shard_cache import ShardCache
 from thresher.activations.shuffle import EndlessOrder, RowOrder
 from thresher.activations.split_rows import SplitRows
 from thresher.contracts.manifests import DictionaryTarget, SplitName, TargetSite
-from thresher.dictionary.batch import PairLayout
+from thresher.dictionary.pair_layout import PairLayout
 from thresher.dictionary.rows_spec import BlockShuffle
 from thresher.dictionary.target_harvests import GIB, TargetHarvests
 from thresher.dictionary.target_spec import SiteOfHarvest

@@ -3,22 +3,25 @@
 Shape suffixes: B rows of this worker, D width of the input, E width of the output, F latents.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 
+from thresher.activations.row_pairs import RowPairs
 from thresher.dictionary import resampling
 from thresher.dictionary.architectures.build import build_objective
 from thresher.dictionary.architectures.decoder_norms import remove_radial_part
 from thresher.dictionary.architectures.objective import Losses, Problem, latent_weights
 from thresher.dictionary.architectures.spec import PenaltySpec, TrainedSpec
-from thresher.dictionary.batch import Batch, PairLayout
 from thresher.dictionary.collectives import copy_from_first_worker, sum_over_workers
 from thresher.dictionary.folding import fold
 from thresher.dictionary.initialise import RowMaps, check_rows_vary, initial_weights, row_maps
 from thresher.dictionary.optimiser import MOMENTS, Adam, initial_moments
+from thresher.dictionary.pair_layout import PairLayout
 from thresher.dictionary.row_map import RowMap
 from thresher.dictionary.spec import FitSpec
+from thresher.dictionary.warm_start import for_architecture, weights_from_encoder
 from thresher.latents.encoder import SparseEncoder
 
 IDLE_ROWS = "rows_since_active"
@@ -48,20 +51,50 @@ class StepReport:
     num_active: torch.Tensor
     num_dead: torch.Tensor
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether every part of the loss is a number; waits for the device."""
+        return math.isfinite(float(self.reconstruction_loss + self.sparsity_loss + self.auxiliary_loss))
 
-def initial_state(spec: FitSpec, layout: PairLayout, sample: Batch) -> TrainingState:
-    """State before the first step, from a sample of pairs; SpecError if they do not vary."""
+
+def initial_state(
+    spec: FitSpec, layout: PairLayout, sample: RowPairs, start: SparseEncoder | None = None
+) -> TrainingState:
+    """State before the first step, from a sample of pairs and, where there is one, the dictionary to start from.
+
+    Raises:
+        SpecError: the pairs do not vary.
+    """
     architecture = spec.trained_architecture
     maps = row_maps(sample, layout, whiten_input=architecture.whiten_input)
     mapped = maps.apply(sample)
     variance = check_rows_vary(mapped.y_BE)
     weights = initial_weights(architecture, layout, mapped, spec.training.seed)
     weights = build_objective(architecture, _problem(spec, layout, variance)).initial(weights, mapped)
+    if start is not None:
+        weights = for_architecture(_start_weights(start, maps, layout, architecture), weights.keys())
     tensors = {**weights, **initial_moments(weights), **_prefixed(INPUT, maps.input.tensors())}
     if not layout.reconstructs_input:
         tensors |= _prefixed(OUTPUT, maps.output.tensors())
     tensors[IDLE_ROWS] = torch.zeros(architecture.num_latents, dtype=torch.int64)
     return TrainingState(step=0, variance=variance, tensors=tensors)
+
+
+def _start_weights(
+    start: SparseEncoder, maps: RowMaps, layout: PairLayout, architecture: TrainedSpec
+) -> dict[str, torch.Tensor]:
+    scale_D, scale_E = maps.input.scale_D, maps.output.scale_D
+    assert scale_D is not None, "a fit that whitens starts anew"
+    assert scale_E is not None, "outputs are only scaled"
+    return weights_from_encoder(
+        start,
+        scale_D,
+        scale_E,
+        centres_input=layout.centres_input,
+        output_widths=layout.output_widths,
+        unit_norm=architecture.decoder_norm == "unit",
+        skip=layout.skip,
+    )
 
 
 def learning_rate_at(spec: FitSpec, step: int) -> float:
@@ -110,7 +143,7 @@ class Trainer:
         """The dictionary of inference for rows as harvested; thresholds of BatchTopK and Matryoshka are still 0."""
         return fold(self._objective, self.weights, self._maps.input, self._maps.output)
 
-    def step(self, batch: Batch) -> StepReport:
+    def step(self, batch: RowPairs) -> StepReport:
         """Take one step on this worker's part of a global batch, in the units of the harvest."""
         batch = self._maps.apply(batch)
         dead_F = self._idle_rows_F >= self._spec.training.dead_after_rows
@@ -123,6 +156,10 @@ class Trainer:
         self._resample(batch, losses)
         self._step += 1
         return report
+
+    def gradients(self) -> list[torch.Tensor]:
+        """Those that the last step was taken on."""
+        return [weight.grad for weight in self.weights.values() if weight.grad is not None]
 
     def state(self) -> TrainingState:
         """A copy, on the CPU."""
@@ -156,7 +193,7 @@ class Trainer:
             _clip(gradients, self._spec.training.max_gradient_norm)
         self._adam.step(learning_rate_at(self._spec, self._step))
 
-    def _resample(self, batch: Batch, losses: Losses) -> None:
+    def _resample(self, batch: RowPairs, losses: Losses) -> None:
         """Set dead latents anew, if it is time: they count as alive from now on."""
         spec, training = self._architecture, self._spec.training
         if not isinstance(spec, PenaltySpec) or not resampling.is_due(

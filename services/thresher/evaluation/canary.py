@@ -18,15 +18,15 @@ import torch
 from thresher.activations.sequences import open_sequences
 from thresher.contracts import paths
 from thresher.contracts.errors import IntegrityError, SpecError
-from thresher.contracts.manifests import HarvestManifest, ModelIdentity, Record
+from thresher.contracts.manifests import HarvestManifest, Record
 from thresher.evaluation.canary_errors import code_errors, dense_errors
 from thresher.evaluation.canary_sample import SampledRows, draw_sequences, locate
 from thresher.evaluation.canary_tolerance import Tolerance, compute_dtype, tolerance
+from thresher.evaluation.same_model import check_same_model
 from thresher.evaluation.stored_rows import FloatArray, IndexArray, dense_values, read_rows
 from thresher.harvest.reference_forward import reference_rows
 from thresher.latents.encoder import SparseEncoder
 from thresher.latents.weights import load_encoder
-from thresher.runtime.model_identity import identify_model
 from thresher.storage import ObjectStore
 from thresher.storage.artifacts import read_record
 
@@ -105,7 +105,7 @@ def check_canary(
     manifest = read_record(store, paths.manifest(paths.harvest(harvest_id)), HarvestManifest)
     if manifest.model is None or manifest.corpus_id is None:
         raise SpecError("--model", model, mend="Imported activations have no model here: leave it out.")
-    _check_model(manifest.model, model)
+    check_same_model("--model", manifest.model, model)
     sequences_S = draw_sequences(manifest, num_sequences, seed)
     corpus = open_sequences(store, manifest.corpus_id)
     token_ids_SL = np.concatenate([corpus.token_ids(item, item + 1) for item in sequences_S.tolist()])
@@ -127,20 +127,6 @@ def _forward(manifest: HarvestManifest, model: Path, token_ids_SL: npt.NDArray[n
     if dtype == "float32":
         return _Reference(exact, exact)
     return _Reference(exact, reference_rows(model, token_ids_SL, sites, getattr(torch, dtype), family))
-
-
-def _check_model(expected: ModelIdentity, folder: str) -> None:
-    found = identify_model(folder)
-    for name in ("config_sha256", "weights_sha256", "tokenizer_sha256"):
-        due, given = getattr(expected, name), getattr(found, name)
-        if due != given:
-            what = name.removesuffix("_sha256")
-            raise SpecError(
-                "--model",
-                folder,
-                mend=f"The harvest was made with {expected.name}, whose {what} has the sha256 {due[:12]}…; that of "
-                f"this folder is {given[:12]}…: give the folder of that very model.",
-            )
 
 
 def _harvest_encoder(store: ObjectStore, manifest: HarvestManifest) -> SparseEncoder | None:

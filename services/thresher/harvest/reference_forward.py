@@ -115,10 +115,10 @@ def reference_rows(
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
     body = model.base_model
-    places = _places(family or model.config.architectures[0])
+    places = places_of(family or model.config.architectures[0])
     kept: dict[str, torch.Tensor] = {}
     for site in sites:
-        module, side = _find(body, places, Site.parse(site))
+        module, side = find_place(body, places, Site.parse(site))
         module.register_forward_hook(_keeper(kept, site, side), with_kwargs=True)
     parts: dict[str, list[NDArray[np.float32]]] = {site: [] for site in sites}
     batch = max(1, BATCH_TOKENS // token_ids_SL.shape[1])
@@ -131,7 +131,8 @@ def reference_rows(
     return {site: np.concatenate(rows) for site, rows in parts.items()}
 
 
-def _places(architecture: str) -> Places:
+def places_of(architecture: str) -> Places:
+    """Where the sites of a family lie; SpecError if it is not in the table."""
     if architecture not in PLACES:
         raise SpecError(
             "model", architecture, allowed=sorted(PLACES), mend="Add its places to reference_forward.py."
@@ -139,7 +140,8 @@ def _places(architecture: str) -> Places:
     return PLACES[architecture]
 
 
-def _find(body: nn.Module, places: Places, site: Site) -> tuple[nn.Module, Literal["input", "output"]]:
+def find_place(body: nn.Module, places: Places, site: Site) -> tuple[nn.Module, Literal["input", "output"]]:
+    """The module of a site in a model without its head, and the side of it; SpecError if it is not there."""
     layers = body.get_submodule(places.layers)
     assert isinstance(layers, nn.ModuleList)
     if site.layer >= len(layers):

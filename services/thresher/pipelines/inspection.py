@@ -1,6 +1,7 @@
 """What the command shows of artifacts and of the catalog."""
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,15 @@ from thresher.catalog.search import search
 from thresher.catalog.views import Feature, Label
 from thresher.contracts import paths
 from thresher.contracts.errors import SpecError
-from thresher.contracts.manifests import HarvestManifest
+from thresher.contracts.manifests import DictionaryManifest, EvaluationManifest, HarvestManifest
+from thresher.contracts.names import parse_reference
+from thresher.evaluation.dictionary_text import dictionary_lines
 from thresher.evaluation.harvest_report import report_harvest
+from thresher.evaluation.pareto.plot import plot_svg
+from thresher.evaluation.pareto.points import read_points
+from thresher.evaluation.pareto.table import table_lines
 from thresher.evaluation.report_text import report_lines
+from thresher.evaluation.splice.table import evaluation_lines
 from thresher.pipelines.cataloguing import catalog_url
 from thresher.release.folder import verify_folder
 from thresher.release.inspect import inspect
@@ -44,8 +51,10 @@ def canary(artifact: str, root: str | None, model: str, num_sequences: int) -> t
 def inspect_lines(
     artifact: str, root: str, *, sample_rows: int, tokenizer: str | None, as_json: bool
 ) -> Iterator[str]:
-    """What an artifact is: the report of a harvest, the manifest of anything else."""
+    """What an artifact is: the report of a harvest, how good a dictionary is, the manifest of anything else."""
     store = open_store(root)
+    if "@" in artifact:
+        artifact = paths.dictionary(*parse_reference("artifact", artifact))
     kind, _, harvest_id = artifact.strip("/").partition("/")
     if kind == "activations":
         report = report_harvest(
@@ -55,10 +64,32 @@ def inspect_lines(
             token_string=_token_strings(store, harvest_id, tokenizer),
         )
         yield from [report.model_dump_json(indent=1)] if as_json else report_lines(report)
-    elif as_json:
-        yield read_manifest(store, artifact).model_dump_json(indent=1)
+        return
+    manifest = read_manifest(store, artifact)
+    if as_json:
+        yield manifest.model_dump_json(indent=1)
+    elif isinstance(manifest, DictionaryManifest):
+        yield from dictionary_lines(manifest)
+        yield from ("", "spec")
+        rows = inspect(store, artifact)
+        yield from (
+            f"  {name.removeprefix('spec.'):<30} {value}" for name, value in rows if name.startswith("spec.")
+        )
+    elif isinstance(manifest, EvaluationManifest):
+        yield from evaluation_lines(manifest)
     else:
         yield from (f"{name:<32} {value}" for name, value in inspect(store, artifact))
+
+
+def compare_lines(names: Sequence[str], root: str, *, as_json: bool, svg: Path | None) -> Iterator[str]:
+    """Dictionaries by held-out FVU and L0, as Markdown or JSON; `svg` is written first."""
+    points = read_points(open_store(root), names)
+    if svg is not None:
+        svg.write_text(plot_svg(points))
+    if as_json:
+        yield json.dumps([point.model_dump(mode="json") for point in points], indent=1)
+    else:
+        yield from table_lines(points)
 
 
 def _token_strings(store: ObjectStore, harvest_id: str, folder: str | None) -> Callable[[int], str] | None:

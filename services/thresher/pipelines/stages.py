@@ -1,5 +1,6 @@
 """The stages that the command and the jobs share: what each takes, does and prints."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from thresher.config import Spec
 from thresher.corpus.spec import CorpusSpec
 from thresher.dictionary.formats.spec import ImportDictionarySpec
 from thresher.dictionary.spec import FitSpec
+from thresher.evaluation.splice.spec import EvaluateSpec
 from thresher.harvest.spec import HarvestSpec
 from thresher.labeling.spec import LabelSpec
 from thresher.pipelines.encode import EncodeSpec
@@ -55,6 +57,15 @@ def run_import_dictionary(spec: ImportDictionarySpec) -> str:
     return str(import_dictionary(spec).ref())
 
 
+def run_evaluate(spec: EvaluateSpec) -> str:
+    from thresher.evaluation.splice.evaluate import evaluate
+    from thresher.evaluation.splice.table import evaluation_lines
+
+    manifest = evaluate(spec)
+    print("\n".join(evaluation_lines(manifest)), file=sys.stderr)
+    return manifest.evaluation_id
+
+
 def run_encode(spec: EncodeSpec) -> str:
     from thresher.pipelines.cataloguing import catalogue_features
     from thresher.pipelines.encode import encode
@@ -90,6 +101,7 @@ STAGES = {
         Stage("import", ImportSpec, run_import),
         Stage("fit", FitSpec, run_fit),
         Stage("import-dictionary", ImportDictionarySpec, run_import_dictionary),
+        Stage("evaluate", EvaluateSpec, run_evaluate),
         Stage("encode", EncodeSpec, run_encode),
         Stage("label", LabelSpec, run_label),
         Stage("publish", PublishSpec, run_publish),

@@ -5,7 +5,8 @@ from dataclasses import replace
 import torch
 
 from fit.case import AUX_COEFFICIENT, BATCH_ROWS, D_IN, Case, Codes, K, measure
-from thresher.dictionary.batch import Batch, PairLayout
+from thresher.activations.row_pairs import RowPairs
+from thresher.dictionary.pair_layout import PairLayout
 from thresher.dictionary.spec import FitSpec
 from thresher.dictionary.threshold import calibrate_threshold
 from thresher.dictionary.trainer import Trainer, initial_state
@@ -45,7 +46,9 @@ def main(case: Case) -> None:
     torch.set_num_threads(case.threads)
     spec, sample = _spec(case), torch.cat(case.batches()[:4])
     layout = PairLayout((D_IN,), (D_IN,))
-    trainer = Trainer(spec, layout, initial_state(spec, layout, Batch.of_rows(sample)), torch.device("cpu"))
+    trainer = Trainer(
+        spec, layout, initial_state(spec, layout, RowPairs.of_rows(sample)), torch.device("cpu")
+    )
 
     def dictionary() -> Codes:
         encoder = trainer.dictionary()
@@ -59,7 +62,7 @@ def main(case: Case) -> None:
 
         return codes
 
-    measure(case, lambda x_BD: trainer.step(Batch.of_rows(x_BD)), dictionary)
+    measure(case, lambda x_BD: trainer.step(RowPairs.of_rows(x_BD)), dictionary)
 
 
 if __name__ == "__main__":

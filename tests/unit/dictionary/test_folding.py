@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from fixtures.objectives import LAYOUTS, B, F, batch_of, dead_latents, objective_of, specs, weights_of
+from thresher.activations.row_pairs import RowPairs
 from thresher.contracts.errors import SpecError
-from thresher.dictionary.batch import Batch
 from thresher.dictionary.folding import fold
 from thresher.dictionary.initialise import row_maps
 
@@ -16,7 +16,7 @@ WHITENED = ["autoencoder", "transcoder", "skip"]
 CASES = [(target, False) for target in LAYOUTS] + [(target, True) for target in WHITENED]
 
 
-def harvested(target: str) -> Batch:
+def harvested(target: str) -> RowPairs:
     """Rows with a mean, another scale a site, and correlated columns."""
     layout = LAYOUTS[target]
     batch = batch_of(layout, 400)
@@ -30,8 +30,8 @@ def harvested(target: str) -> Batch:
 
     x_BD = distorted(batch.x_BD, layout.input_widths)
     if layout.reconstructs_input:
-        return Batch.of_rows(x_BD)
-    return Batch(x_BD, 30 * distorted(batch.y_BE, layout.output_widths))
+        return RowPairs.of_rows(x_BD)
+    return RowPairs(x_BD, 30 * distorted(batch.y_BE, layout.output_widths))
 
 
 @pytest.mark.parametrize(("target", "whiten"), CASES)
@@ -45,9 +45,9 @@ def test_reconstructions_are_the_same(name: str, decoder_norm: str, target: str,
     maps = row_maps(sample, layout, whiten_input=whiten)
     rows = slice(0, B)
     batch = (
-        Batch.of_rows(sample.x_BD[rows])
+        RowPairs.of_rows(sample.x_BD[rows])
         if layout.reconstructs_input
-        else Batch(sample.x_BD[rows], sample.y_BE[rows])
+        else RowPairs(sample.x_BD[rows], sample.y_BE[rows])
     )
     mapped = maps.apply(batch)
     objective, weights = objective_of(spec, layout), weights_of(spec, layout)
@@ -93,4 +93,4 @@ def test_whitened_rows_have_unit_covariance() -> None:
 @pytest.mark.parametrize("values", [torch.ones(50, 4), torch.full((50, 4), torch.nan)])
 def test_rows_that_do_not_vary_are_refused(values: torch.Tensor) -> None:
     with pytest.raises(SpecError, match="site"):
-        row_maps(Batch.of_rows(values), LAYOUTS["autoencoder"], whiten_input=False)
+        row_maps(RowPairs.of_rows(values), LAYOUTS["autoencoder"], whiten_input=False)

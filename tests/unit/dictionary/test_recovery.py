@@ -5,7 +5,8 @@ import torch
 
 from fixtures.pair_fits import ARCHITECTURES, PairFit, pair_spec
 from fixtures.superposition import NUM_RARE, Superposition
-from thresher.dictionary.batch import Batch, PairLayout
+from thresher.activations.row_pairs import RowPairs
+from thresher.dictionary.pair_layout import PairLayout
 
 ONE_OF_EACH_KIND = ["topk", "batch_topk", "matryoshka", "relu_tanh", "gated", "jumprelu_target"]
 
@@ -81,5 +82,5 @@ def test_the_fixture_is_in_superposition_and_its_features_can_be_told_apart() ->
     assert len(planted.input_SD) > 32
     assert cosine_SS.abs().max() < 0.6
     x_ND, y_NE = planted.rows(100, seed=0)
-    assert Batch.of_rows(x_ND).y_BE is x_ND
+    assert RowPairs.of_rows(x_ND).y_BE is x_ND
     assert y_NE is x_ND

@@ -11,8 +11,9 @@ import torch
 from fixtures.pair_fits import ARCHITECTURES, CPU, PairFit, pair_spec
 from fixtures.superposition import Superposition
 from fixtures.thread_workers import run_workers
+from thresher.activations.row_pairs import RowPairs
 from thresher.dictionary import resampling
-from thresher.dictionary.batch import Batch, PairLayout
+from thresher.dictionary.pair_layout import PairLayout
 from thresher.dictionary.trainer import Trainer, TrainingState
 
 AUTOENCODER = PairLayout((12,), (12,))
@@ -77,7 +78,7 @@ def test_steps_do_not_depend_on_the_number_of_workers(name: str, monkeypatch: py
         trainer = Trainer(fit.spec, SKIP, state, CPU)
         for step in range(NUM_STEPS):
             batch, rows = fit.batch(step), slice(0, 23) if rank == 0 else slice(23, 64)
-            own = trainer.step(Batch(batch.x_BD[rows], batch.y_BE[rows]))
+            own = trainer.step(RowPairs(batch.x_BD[rows], batch.y_BE[rows]))
         return trainer, float(own.reconstruction_loss)
 
     for trainer, loss in run_workers(monkeypatch, 2, worker):

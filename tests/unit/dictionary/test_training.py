@@ -1,5 +1,6 @@
 """Whole runs of the training loop, in this process, on a planted dictionary."""
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -9,18 +10,20 @@ import torch
 
 from fixtures.planted_fits import FEATURES_FD, NUM_ACTIVE, SITE, WIDTH, planted_fit
 from thresher.activations.dense_reader import DenseSite
+from thresher.activations.row_pairs import RowPairs
 from thresher.activations.split_rows import SplitRows
 from thresher.contracts import paths
 from thresher.contracts.errors import IntegrityError
 from thresher.contracts.manifests import HarvestManifest
 from thresher.dictionary import checkpoint as checkpoint_module
-from thresher.dictionary.batch import Batch, PairLayout
 from thresher.dictionary.checkpoint import Checkpoints
 from thresher.dictionary.initialise import geometric_median
 from thresher.dictionary.job import FitJob
-from thresher.dictionary.publish import TrainingCurve
+from thresher.dictionary.pair_layout import PairLayout
 from thresher.dictionary.run_progress import RunProgress, progress_key
 from thresher.dictionary.spec import FitSpec
+from thresher.dictionary.tracking.record_log import RecordLog
+from thresher.dictionary.tracking.records import StepRecord
 from thresher.dictionary.train_loop import train_and_publish
 from thresher.dictionary.trainer import Trainer, initial_state, learning_rate_at
 from thresher.latents.weights import load_encoder
@@ -96,9 +99,18 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, call: int, owner: type, method: str
         (Trainer, "step", 33),
         (Trainer, "step", 5),
         (Checkpoints, "_remove_before", 1),
+        (Checkpoints, "save", 1),
         (Checkpoints, "remove", 0),
+        (RecordLog, "remove_parts", 0),
     ],
-    ids=["between checkpoints", "before the first", "after a record", "after the manifest"],
+    ids=[
+        "between checkpoints",
+        "before the first",
+        "after a record",
+        "after a part of the records",
+        "after the manifest",
+        "after the checkpoints",
+    ],
 )
 def test_an_interrupted_run_ends_in_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: type, method: str, call: int
@@ -112,7 +124,7 @@ def test_an_interrupted_run_ends_in_the_same_bytes(
             run(spec)
     run(spec)
     artifact = paths.dictionary("planted", "1")
-    for name in ("cfg.json", "sae_weights.safetensors", "training/metrics.json", "manifest.json"):
+    for name in ("cfg.json", "sae_weights.safetensors", "training/metrics.jsonl", "manifest.json"):
         assert interrupted.get(f"{artifact}/{name}") == undisturbed.get(f"{artifact}/{name}"), name
 
 
@@ -143,11 +155,18 @@ def test_the_seed_decides_the_result(tmp_path: Path) -> None:
 
 def test_training_curve_is_stored_and_falls(store: ObjectStore) -> None:
     run(planted_fit(store, num_steps=200))
-    curve = read_record(store, f"{TRAINING}/metrics.json", TrainingCurve).history
+    lines = store.get(f"{TRAINING}/metrics.jsonl").splitlines()
+    curve = [StepRecord.model_validate_json(line) for line in lines]
     assert [point.step for point in curve] == list(range(20, 201, 20))
-    assert curve[-1].reconstruction_loss < 0.5 * curve[0].reconstruction_loss
+    assert curve[-1].losses["reconstruction"] < 0.5 * curve[0].losses["reconstruction"]
+    assert curve[-1].holdout_fvu < 0.5 * curve[0].holdout_fvu
     assert {point.l0 for point in curve} == {float(NUM_ACTIVE)}
+    assert {point.holdout_l0 for point in curve} == {float(NUM_ACTIVE)}
+    assert all(point.gradient_norm > 0 for point in curve)
     assert curve[-1].learning_rate == pytest.approx(1e-2 / 40)
+    timing = [json.loads(line) for line in store.get(f"{TRAINING}/timing.jsonl").splitlines()]
+    assert [item["step"] for item in timing] == [point.step for point in curve]
+    assert all(item["rows_per_s"] > 0 and 0 <= item["data_wait_share"] <= 1 for item in timing)
 
 
 def test_no_checkpoint_is_left_beside_a_published_dictionary(store: ObjectStore) -> None:
@@ -155,7 +174,7 @@ def test_no_checkpoint_is_left_beside_a_published_dictionary(store: ObjectStore)
     left = {
         info.key.split("training/")[1] for info in store.list(f"{paths.dictionary('planted', '1')}/training/")
     }
-    assert left == {"metrics.json", "progress.json"}
+    assert left == {"metrics.jsonl", "timing.jsonl", "progress.json"}
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_the_reason(store: ObjectStore) -> None:
@@ -171,24 +190,23 @@ def test_checkpoints_survive_a_crash_before_their_record(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = planted_fit(store)
-    state = initial_state(spec, LAYOUT, Batch.of_rows(rows_of(store, "fit")))
+    state = initial_state(spec, LAYOUT, RowPairs.of_rows(rows_of(store, "fit")))
     checkpoints = Checkpoints(store, "dictionaries/d/1", "fit")
-    checkpoints.save(state, [])
+    checkpoints.save(state)
     state.step = 20
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint_module, "record_bytes", lambda record: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            checkpoints.save(state, [])
-    loaded, _ = checkpoints.load_last()
-    assert loaded.step == 0
-    checkpoints.save(state, [])
+            checkpoints.save(state)
+    assert checkpoints.load_last().step == 0
+    checkpoints.save(state)
     assert len(list(store.list("dictionaries/d/1/training/step-"))) == 1
-    assert checkpoints.load_last()[0].step == checkpoints.last_step() == 20
+    assert checkpoints.load_last().step == checkpoints.last_step() == 20
 
 
 def test_a_damaged_checkpoint_is_refused(store: ObjectStore) -> None:
     checkpoints = Checkpoints(store, "dictionaries/d/1", "fit")
-    checkpoints.save(initial_state(planted_fit(store), LAYOUT, Batch.of_rows(rows_of(store, "fit"))), [])
+    checkpoints.save(initial_state(planted_fit(store), LAYOUT, RowPairs.of_rows(rows_of(store, "fit"))))
     key = next(iter(store.list("dictionaries/d/1/training/step-"))).key
     data = bytearray(store.get(key))
     data[-1] ^= 1

@@ -5,9 +5,9 @@ Shape suffixes: B rows of this worker, D width of the input, E width of the outp
 
 import torch
 
+from thresher.activations.row_pairs import RowPairs
 from thresher.dictionary.architectures.objective import Objective, Weights
 from thresher.dictionary.architectures.spec import SelectionSpec
-from thresher.dictionary.batch import Batch
 from thresher.latents.kernels import select_largest_of_rows, sparse_decode
 
 
@@ -23,7 +23,7 @@ class AuxiliaryLoss:
         self._k_aux = spec.k_aux or max(1, objective.problem.layout.d_in // 2)
 
     def __call__(
-        self, weights: Weights, batch: Batch, residual_BE: torch.Tensor, dead_F: torch.Tensor
+        self, weights: Weights, batch: RowPairs, residual_BE: torch.Tensor, dead_F: torch.Tensor
     ) -> torch.Tensor:
         dead_N = dead_F.nonzero().squeeze(1)
         num_dead = dead_N.numel()

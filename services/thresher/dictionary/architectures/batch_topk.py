@@ -5,10 +5,10 @@ Its threshold of inference is calibrated after training (threshold.py).
 
 import torch
 
+from thresher.activations.row_pairs import RowPairs
 from thresher.dictionary.architectures.auxiliary import AuxiliaryLoss
 from thresher.dictionary.architectures.objective import Losses, Objective, Problem, Weights, rows_active
 from thresher.dictionary.architectures.spec import BatchTopKSpec
-from thresher.dictionary.batch import Batch
 from thresher.dictionary.batch_selection import BatchTopKSelector
 
 
@@ -23,7 +23,7 @@ class BatchTopKObjective(Objective):
         self._selector = BatchTopKSelector(spec.k)
         self._auxiliary = AuxiliaryLoss(spec, self)
 
-    def losses(self, weights: Weights, batch: Batch, dead_F: torch.Tensor, step: int) -> Losses:
+    def losses(self, weights: Weights, batch: RowPairs, dead_F: torch.Tensor, step: int) -> Losses:
         codes = self.chosen_codes(
             weights, batch.x_BD, lambda z: self._selector.select(z, self.problem.batch_rows)
         )

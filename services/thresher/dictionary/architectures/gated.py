@@ -5,11 +5,11 @@ Shape suffixes: B rows of this worker, D width of the input, E width of the outp
 
 import torch
 
+from thresher.activations.row_pairs import RowPairs
 from thresher.dictionary.architectures.candidates import candidates_above
 from thresher.dictionary.architectures.objective import Losses, Objective, Problem, Weights
 from thresher.dictionary.architectures.schedules import warmed_up
 from thresher.dictionary.architectures.spec import GatedSpec
-from thresher.dictionary.batch import Batch
 
 
 class GatedObjective(Objective):
@@ -24,12 +24,12 @@ class GatedObjective(Objective):
         super().__init__(problem, unit_norm=spec.decoder_norm == "unit")
         self._spec = spec
 
-    def initial(self, weights: Weights, batch: Batch) -> Weights:
+    def initial(self, weights: Weights, batch: RowPairs) -> Weights:
         rest = {name: weight for name, weight in weights.items() if name != "b_enc"}
         zeros = {name: torch.zeros_like(weights["b_enc"]) for name in ("b_gate", "r_mag", "b_mag")}
         return {**rest, **zeros}
 
-    def losses(self, weights: Weights, batch: Batch, dead_F: torch.Tensor, step: int) -> Losses:
+    def losses(self, weights: Weights, batch: RowPairs, dead_F: torch.Tensor, step: int) -> Losses:
         W_enc_FD, b_gate_F, centre_D = weights["W_enc"], weights["b_gate"], self.centre(weights)
         gate = candidates_above(0.0, batch.x_BD, W_enc_FD, b_gate_F, centre_D)
         open_gate = gate.z.relu()

@@ -5,13 +5,13 @@ Shape suffixes: B rows of this worker, D width of the input, F latents, N sample
 
 import torch
 
+from thresher.activations.row_pairs import RowPairs
 from thresher.dictionary.architectures.candidates import Candidates, candidates_above
 from thresher.dictionary.architectures.objective import Losses, Objective, Problem, Weights
 from thresher.dictionary.architectures.schedules import warmed_up
 from thresher.dictionary.architectures.spec import JumpReluSpec
 from thresher.dictionary.architectures.straight_through import jump_relu
 from thresher.dictionary.architectures.straight_through import step as jump
-from thresher.dictionary.batch import Batch
 from thresher.dictionary.collectives import sum_over_workers
 
 MAX_THRESHOLD_ROWS = 2048
@@ -28,7 +28,7 @@ class JumpReluObjective(Objective):
         super().__init__(problem, unit_norm=spec.decoder_norm == "unit")
         self._spec = spec
 
-    def losses(self, weights: Weights, batch: Batch, dead_F: torch.Tensor, step: int) -> Losses:
+    def losses(self, weights: Weights, batch: RowPairs, dead_F: torch.Tensor, step: int) -> Losses:
         threshold_F = weights["log_threshold"].exp()
         candidates = self._candidates(weights, batch.x_BD, threshold_F)
         threshold = candidates.of_latents(threshold_F)
@@ -90,7 +90,7 @@ class JumpReluObjective(Objective):
         return candidates_above(floor_F, x_BD, W_enc_FD, b_enc_F, centre_D)
 
     @torch.no_grad()
-    def initial(self, weights: Weights, batch: Batch) -> Weights:
+    def initial(self, weights: Weights, batch: RowPairs) -> Weights:
         """Thresholds all alike, or where each latent is active equally often on the sampled rows."""
         spec = self._spec
         l0 = spec.initial_l0 or (2 * spec.target_l0 if spec.target_l0 else None)

@@ -5,10 +5,10 @@ Shape suffixes: B rows of this worker, E width of the output, K active codes, P 
 
 import torch
 
+from thresher.activations.row_pairs import RowPairs
 from thresher.dictionary.architectures.auxiliary import AuxiliaryLoss
 from thresher.dictionary.architectures.objective import Losses, Objective, Problem, Weights, rows_active
 from thresher.dictionary.architectures.spec import MatryoshkaSpec
-from thresher.dictionary.batch import Batch
 from thresher.dictionary.batch_selection import BatchTopKSelector
 from thresher.latents.kernels import SparseCodes, sparse_decode
 
@@ -30,7 +30,7 @@ class MatryoshkaObjective(Objective):
         weights_P = torch.tensor(spec.prefix_weights or [1.0] * len(spec.widths))
         self._shares_P = weights_P / weights_P.sum()
 
-    def losses(self, weights: Weights, batch: Batch, dead_F: torch.Tensor, step: int) -> Losses:
+    def losses(self, weights: Weights, batch: RowPairs, dead_F: torch.Tensor, step: int) -> Losses:
         codes = self.chosen_codes(
             weights, batch.x_BD, lambda z: self._selector.select(z, self.problem.batch_rows)
         )

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
+from thresher.activations.row_pairs import RowPairs
 from thresher.dictionary.architectures.decoder_norms import decoder_norms
-from thresher.dictionary.batch import Batch, PairLayout
+from thresher.dictionary.pair_layout import PairLayout
 from thresher.latents.kernels import Preactivations, SparseCodes, sparse_decode, sparse_encode
 
 Weights = dict[str, torch.Tensor]
@@ -61,12 +62,12 @@ class Objective(ABC):
         self.problem = problem
         self._unit_norm = unit_norm
 
-    def initial(self, weights: Weights, batch: Batch) -> Weights:
+    def initial(self, weights: Weights, batch: RowPairs) -> Weights:
         """Weights to begin with, from those that all architectures share and a sample of rows."""
         return weights
 
     @abstractmethod
-    def losses(self, weights: Weights, batch: Batch, dead_F: torch.Tensor, step: int) -> Losses:
+    def losses(self, weights: Weights, batch: RowPairs, dead_F: torch.Tensor, step: int) -> Losses:
         """Of one worker's rows; `step` counts from 0."""
 
     def jump_relu_form(self, weights: Weights) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -112,11 +113,11 @@ class Objective(ABC):
             sparse_encode(x_BD, weights["W_enc"], weights["b_enc"], self.centre(weights), codes)
         )
 
-    def reconstruction(self, weights: Weights, batch: Batch, codes: SparseCodes) -> torch.Tensor:
+    def reconstruction(self, weights: Weights, batch: RowPairs, codes: SparseCodes) -> torch.Tensor:
         """y_hat_BE of sparse codes."""
         return self.completed(weights, batch, sparse_decode(codes, weights["W_dec"]))
 
-    def completed(self, weights: Weights, batch: Batch, decoded_BE: torch.Tensor) -> torch.Tensor:
+    def completed(self, weights: Weights, batch: RowPairs, decoded_BE: torch.Tensor) -> torch.Tensor:
         """y_hat_BE: what was decoded, and what does not depend on the codes."""
         y_hat_BE = decoded_BE + weights["b_dec"]
         return y_hat_BE + batch.x_BD @ weights["W_skip"].T if self.problem.layout.skip else y_hat_BE

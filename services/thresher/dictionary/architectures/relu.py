@@ -5,11 +5,11 @@ Shape suffixes: B rows of this worker, E width of the output, F latents.
 
 import torch
 
+from thresher.activations.row_pairs import RowPairs
 from thresher.dictionary.architectures.candidates import candidates_above
 from thresher.dictionary.architectures.objective import Losses, Objective, Problem, Weights
 from thresher.dictionary.architectures.schedules import annealed_p, warmed_up
 from thresher.dictionary.architectures.spec import ReluSpec
-from thresher.dictionary.batch import Batch
 from thresher.dictionary.collectives import sum_over_workers
 
 SMALL_CODE = 1e-3
@@ -23,7 +23,7 @@ class ReluObjective(Objective):
         super().__init__(problem, unit_norm=spec.decoder_norm == "unit")
         self._spec = spec
 
-    def losses(self, weights: Weights, batch: Batch, dead_F: torch.Tensor, step: int) -> Losses:
+    def losses(self, weights: Weights, batch: RowPairs, dead_F: torch.Tensor, step: int) -> Losses:
         W_enc_FD, b_enc_F, centre_D = weights["W_enc"], weights["b_enc"], self.centre(weights)
         candidates = candidates_above(0.0, batch.x_BD, W_enc_FD, b_enc_F, centre_D)
         values = candidates.z.relu()

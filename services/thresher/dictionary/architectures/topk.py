@@ -2,10 +2,10 @@
 
 import torch
 
+from thresher.activations.row_pairs import RowPairs
 from thresher.dictionary.architectures.auxiliary import AuxiliaryLoss
 from thresher.dictionary.architectures.objective import Losses, Objective, Problem, Weights, rows_active
 from thresher.dictionary.architectures.spec import TopKSpec
-from thresher.dictionary.batch import Batch
 from thresher.latents.kernels import select_largest_of_rows
 
 
@@ -19,7 +19,7 @@ class TopKObjective(Objective):
         self._spec, self.row_k = spec, spec.k
         self._auxiliary = AuxiliaryLoss(spec, self)
 
-    def losses(self, weights: Weights, batch: Batch, dead_F: torch.Tensor, step: int) -> Losses:
+    def losses(self, weights: Weights, batch: RowPairs, dead_F: torch.Tensor, step: int) -> Losses:
         codes = self.chosen_codes(weights, batch.x_BD, lambda z: select_largest_of_rows(z, self._spec.k))
         residual_BE = batch.y_BE - self.reconstruction(weights, batch, codes)
         reconstruction = residual_BE.square().sum() / self.normaliser

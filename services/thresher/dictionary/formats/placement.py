@@ -61,15 +61,6 @@ def _scaled(spec: ImportDictionarySpec, found: ForeignDictionary) -> ForeignDict
     return replace(found, encoder=with_input_scale(found.encoder, scale))
 
 
-def sites_of(found: ForeignDictionary) -> tuple[list[str], list[str]]:
-    """Sites side by side of the input, and of the output."""
-    if found.kind == "crosscoder":
-        names = [block.name for block in found.blocks]
-        return names, names
-    assert found.site is not None
-    return [found.site], [found.output_site or found.site]
-
-
 def check_model(found: ForeignDictionary, model: ModelIdentity) -> None:
     """Raise SpecError unless the sites are as wide in the model; sites of no model are not looked at."""
     for site, width in _widths(found):

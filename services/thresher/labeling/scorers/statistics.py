@@ -44,7 +44,7 @@ def pearson(
     # Centred first: sums of squares of raw values would lose digits to cancellation.
     x_N, y_N = x_N - x_N.mean(), y_N - y_N.mean()
     sums_NS = np.stack([np.ones_like(x_N), x_N, y_N, x_N * x_N, y_N * y_N, x_N * y_N], axis=1)
-    return _estimate(_pearson_of_sums, sums_NS, documents, bootstrap, seed)
+    return estimate(_pearson_of_sums, sums_NS, documents, bootstrap, seed)
 
 
 def balanced_accuracy(
@@ -59,16 +59,17 @@ def balanced_accuracy(
     sums_NS = np.stack(
         [is_active_N, ~is_active_N, is_active_N & right_N, ~is_active_N & right_N], axis=1
     ).astype(float)
-    return _estimate(_balanced_accuracy_of_sums, sums_NS, documents, bootstrap, seed)
+    return estimate(_balanced_accuracy_of_sums, sums_NS, documents, bootstrap, seed)
 
 
-def _estimate(
+def estimate(
     statistic: Callable[[FloatArray], FloatArray],
     sums_NS: FloatArray,
     documents: Sequence[str],
     bootstrap: BootstrapSpec,
     seed: int,
 ) -> Estimate:
+    """A statistic of sums, with its interval: `statistic` takes sums_BS and gives a number a row, NaN if undefined."""
     names, document_N = np.unique(np.asarray(documents), return_inverse=True)
     sums_DS = np.zeros((len(names), sums_NS.shape[1]))
     np.add.at(sums_DS, document_N, sums_NS)

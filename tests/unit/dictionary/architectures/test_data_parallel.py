@@ -5,16 +5,16 @@ import torch
 
 from fixtures.objectives import LAYOUTS, B, batch_of, dead_latents, objective_of, specs, weights_of
 from fixtures.thread_workers import run_workers
+from thresher.activations.row_pairs import RowPairs
 from thresher.dictionary.architectures.objective import Losses
-from thresher.dictionary.batch import Batch
 
 DEAD_F = dead_latents(4, 9, 30)
 
 
-def part(batch: Batch, rows: slice) -> Batch:
+def part(batch: RowPairs, rows: slice) -> RowPairs:
     if batch.y_BE is batch.x_BD:
-        return Batch.of_rows(batch.x_BD[rows])
-    return Batch(batch.x_BD[rows], batch.y_BE[rows])
+        return RowPairs.of_rows(batch.x_BD[rows])
+    return RowPairs(batch.x_BD[rows], batch.y_BE[rows])
 
 
 @pytest.mark.parametrize("target", ["autoencoder", "skip"])

@@ -20,10 +20,11 @@ from fixtures.objectives import (
 )
 from fixtures.pair_fits import ARCHITECTURES, PairFit, pair_spec
 from fixtures.superposition import Superposition
+from thresher.activations.row_pairs import RowPairs
 from thresher.dictionary.architectures.auxiliary import AuxiliaryLoss
 from thresher.dictionary.architectures.spec import MatryoshkaSpec
 from thresher.dictionary.architectures.straight_through import jump_relu, step
-from thresher.dictionary.batch import Batch, PairLayout
+from thresher.dictionary.pair_layout import PairLayout
 
 AUTOENCODER, TRANSCODER = LAYOUTS["autoencoder"], LAYOUTS["transcoder"]
 
@@ -115,7 +116,7 @@ def test_transcoder_inputs_are_not_centred() -> None:
     for name, spec in specs().items():
         weights, batch = weights_of(spec, TRANSCODER), batch_of(TRANSCODER)
         shifted = {**weights, "b_dec": weights["b_dec"].detach() + 3}
-        moved = Batch(batch.x_BD, batch.y_BE + 3)
+        moved = RowPairs(batch.x_BD, batch.y_BE + 3)
         losses = objective_of(spec, TRANSCODER).losses(weights, batch, dead_latents(), 50)
         again = objective_of(spec, TRANSCODER).losses(shifted, moved, dead_latents(), 50)
         assert again.total.item() == pytest.approx(losses.total.item(), rel=1e-4), name

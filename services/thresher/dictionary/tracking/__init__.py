@@ -1,0 +1,1 @@
+"""What a run says of itself while it trains: JSON lines in the store, TensorBoard, MLflow."""

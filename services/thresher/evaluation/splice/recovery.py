@@ -1,0 +1,55 @@
+"""From sums over sequences to means, the shares recovered, and their intervals.
+
+Text of one sequence is not independent, so whole sequences are resampled (labeling/scorers/statistics.py). All
+variants of a resample are of the same sequences: intervals of shares are narrower than those of their parts.
+
+Shape suffixes: S sequences, R resamples, C columns of sums.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from thresher.contracts.manifests import Interval, SpliceMetrics
+from thresher.evaluation.splice.measure import VARIANTS, SequenceSums
+from thresher.labeling.scorers.statistics import estimate
+from thresher.labeling.spec import BootstrapSpec
+
+FloatArray = npt.NDArray[np.float64]
+CONFIDENCE = 0.95
+
+
+def splice_metrics(sums: SequenceSums, num_resamples: int, seed: int) -> SpliceMetrics:
+    """Every mean and share with its interval, by resampling sequences."""
+    names = list(sums.sums_S)
+    sums_SC = np.stack([sums.sums_S[name].numpy() for name in names], axis=1)
+    sums_SC = np.concatenate([sums_SC, np.full((len(sums_SC), 1), sums.num_predictions)], axis=1)
+    sequences = [str(index) for index in range(len(sums_SC))]
+    bootstrap = BootstrapSpec(num_resamples=num_resamples, confidence=CONFIDENCE)
+
+    def interval(statistic: Callable[[dict[str, FloatArray]], FloatArray]) -> Interval:
+        def of_sums(sums_RC: FloatArray) -> FloatArray:
+            means_RC = sums_RC[:, :-1] / sums_RC[:, -1:]
+            return statistic(dict(zip(names, means_RC.T, strict=True)))
+
+        found = estimate(of_sums, sums_SC, sequences, bootstrap, seed)
+        return Interval(value=found.value, low=found.ci_low, high=found.ci_high)
+
+    means = {name: interval(lambda mean, name=name: mean[name]) for name in names}  # type: ignore[misc]
+    shares = {}
+    for ablation in VARIANTS[1:]:
+        shares[f"ce_recovered_from_{ablation}"] = interval(
+            lambda mean, by=f"ce_{ablation}": _share(  # type: ignore[misc]
+                mean[by] - mean["ce_spliced"], mean[by] - mean["ce_clean"]
+            )
+        )
+        shares[f"kl_recovered_from_{ablation}"] = interval(
+            lambda mean, by=f"kl_{ablation}": _share(mean[by] - mean["kl_spliced"], mean[by])  # type: ignore[misc]
+        )
+    return SpliceMetrics(**means, **shares, fvu=sums.rows.fvu, l0=sums.rows.l0)
+
+
+def _share(won_R: FloatArray, lost_R: FloatArray) -> FloatArray:
+    """NaN where the ablation does no harm: there is nothing to recover."""
+    return np.where(lost_R > 0, won_R / np.where(lost_R > 0, lost_R, 1), np.nan)

@@ -1,0 +1,295 @@
+"""Whole evaluations of dictionaries whose cost is known: the identity, the zero map, a transcoder that doubles.
+
+Shape suffixes: S sequences, L tokens, D width, F latents, V vocabulary.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fixtures.model_harvests import WIDTH, save_tiny_model, write_model_harvest
+from thresher.contracts import paths
+from thresher.contracts.errors import SpecError
+from thresher.contracts.manifests import DictionaryManifest, EvaluationManifest, ReconstructionMetrics
+from thresher.evaluation.splice.evaluate import evaluate
+from thresher.evaluation.splice.losses import cross_entropy, kl_divergence, log_probabilities
+from thresher.evaluation.splice.measure import SequenceSums
+from thresher.evaluation.splice.recovery import splice_metrics
+from thresher.evaluation.splice.spec import EvaluateSpec
+from thresher.evaluation.splice.spliced_model import SplicedModel
+from thresher.evaluation.splice.table import evaluation_lines
+from thresher.latents.encoder import SparseEncoder
+from thresher.latents.weights import config_json, weights_safetensors
+from thresher.pipelines.inspection import inspect_lines
+from thresher.pipelines.stages import STAGES
+from thresher.storage import ObjectStore, open_store
+from thresher.storage.artifacts import publish_manifest, put_file, read_record
+
+S, L = 10, 12
+SITE = "resid_pre.1"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def token_ids_SL(model: Path) -> np.ndarray:
+    """Drawn from the model itself, so that it predicts them better than any spoilt one."""
+    from transformers import AutoModelForCausalLM
+
+    network = AutoModelForCausalLM.from_pretrained(model).eval()
+    generator = torch.Generator().manual_seed(0)
+    token_ids = torch.randint(0, 97, (S, 1), generator=generator)
+    for _ in range(L - 1):
+        with torch.no_grad():
+            p = network(token_ids).logits[:, -1].softmax(-1)
+        token_ids = torch.cat([token_ids, p.multinomial(1, generator=generator)], dim=1)
+    return token_ids.numpy()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, model: Path, token_ids_SL: np.ndarray) -> ObjectStore:
+    store = open_store(f"file://{tmp_path_factory.mktemp('splice')}")
+    write_model_harvest(store, model, token_ids_SL)
+    return store
+
+
+def signed(decoder_DE: torch.Tensor, width: int = WIDTH) -> SparseEncoder:
+    """x_hat = x @ decoder: latents are the positive and the negative part of each coordinate."""
+    eye_DD = torch.eye(width)
+    return SparseEncoder(
+        W_enc_DF=torch.cat([eye_DD, -eye_DD], dim=1),
+        b_enc_F=torch.zeros(2 * width),
+        W_dec_FD=torch.cat([decoder_DE, -decoder_DE]),
+        b_dec_D=torch.zeros(width),
+        threshold_F=torch.zeros(2 * width),
+    )
+
+
+def publish(store: ObjectStore, name: str, encoder: SparseEncoder, **spec: Any) -> str:
+    artifact = paths.dictionary(name, "1")
+    target = {"kind": "autoencoder", "site": SITE}
+    manifest = DictionaryManifest(
+        name=name,
+        version="1",
+        fit_id=name,
+        spec={"target": target, **spec},
+        architecture="batch_topk",
+        harvest_id="harvest",
+        site=SITE,
+        d_in=encoder.d_in,
+        num_latents=encoder.num_latents,
+        k=1,
+        num_training_rows=1,
+        metrics=ReconstructionMetrics(explained_variance=0, fvu=1, l0=1, dead_fraction=0, num_rows=1),
+        files=[
+            put_file(store, f"{artifact}/cfg.json", config_json(encoder, {})),
+            put_file(store, f"{artifact}/sae_weights.safetensors", weights_safetensors(encoder)),
+        ],
+        code_version="0",
+    )
+    return str(publish_manifest(store, artifact, manifest).ref())
+
+
+def evaluated(store: ObjectStore, model: Path, reference: str, **values: Any) -> EvaluationManifest:
+    given = {"root": store.url, "dictionary": reference, "model": str(model), "split": "fit", **values}
+    return evaluate(EvaluateSpec.parse(given))
+
+
+def test_the_identity_recovers_everything_exactly(store: ObjectStore, model: Path) -> None:
+    made = evaluated(store, model, publish(store, "identity", signed(torch.eye(WIDTH))))
+    metrics = made.metrics
+    for share in ("ce_recovered_from_zero", "ce_recovered_from_mean", "kl_recovered_from_zero"):
+        interval = getattr(metrics, share)
+        assert (interval.value, interval.low, interval.high) == (1.0, 1.0, 1.0), share
+    assert metrics.kl_spliced.value == 0
+    assert metrics.ce_spliced == metrics.ce_clean
+    assert metrics.fvu == 0
+    assert 0 < metrics.kl_mean.value < metrics.kl_zero.value
+    assert (made.num_sequences, made.num_predictions, made.num_spliced_rows) == (S, S * (L - 1), S * (L - 1))
+
+
+def test_the_zero_dictionary_is_zero_ablation(store: ObjectStore, model: Path) -> None:
+    metrics = evaluated(store, model, publish(store, "zero", signed(torch.zeros(WIDTH, WIDTH)))).metrics
+    assert metrics.ce_spliced == metrics.ce_zero
+    assert metrics.kl_spliced == metrics.kl_zero
+    assert metrics.ce_recovered_from_zero.value == 0
+    assert metrics.kl_recovered_from_zero.value == 0
+
+
+@pytest.mark.parametrize("min_position", [None, 4])
+def test_a_lossy_dictionary_against_a_hook_of_the_test(
+    store: ObjectStore, model: Path, token_ids_SL: np.ndarray, min_position: int | None
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    reference = publish(
+        store, f"lossy{min_position}", signed(0.7 * torch.eye(WIDTH)), training={"min_position": min_position}
+    )
+    made = evaluated(store, model, reference, batch_tokens=3 * L)
+    first = 1 if min_position is None else min_position
+    network = AutoModelForCausalLM.from_pretrained(model).eval()
+    token_ids = torch.from_numpy(token_ids_SL)
+
+    def run(replacement: torch.Tensor | None, factor: float = 0.0) -> np.ndarray:
+        def hook(_: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            x = arguments[0].clone()
+            rows.append(x[:, first:].double())
+            if replacement is not None:
+                x[:, first:] = factor * x[:, first:] + replacement.float()
+            return (x, *arguments[1:])
+
+        handle = network.model.layers[1].register_forward_pre_hook(hook)
+        with torch.no_grad():
+            log_p = network(token_ids).logits.double().log_softmax(-1)[:, :-1].numpy()
+        handle.remove()
+        return log_p
+
+    rows: list[torch.Tensor] = []
+    clean = run(None)
+    variants = {
+        "spliced": run(torch.zeros(WIDTH), 0.7),
+        "zero": run(torch.zeros(WIDTH)),
+        "mean": run(rows[0].flatten(0, 1).mean(dim=0)),
+    }
+
+    def ce(log_p: np.ndarray) -> float:
+        return float(-np.take_along_axis(log_p, token_ids_SL[:, 1:, None], axis=2).mean())
+
+    metrics = made.metrics
+    assert metrics.ce_clean.value == pytest.approx(ce(clean), abs=1e-5)
+    for name, log_q in variants.items():
+        kl = float((np.exp(clean) * (clean - log_q)).sum(axis=-1).mean())
+        assert getattr(metrics, f"ce_{name}").value == pytest.approx(ce(log_q), abs=1e-5), name
+        assert getattr(metrics, f"kl_{name}").value == pytest.approx(kl, abs=1e-5), name
+        if name != "spliced":
+            recovered = (ce(log_q) - ce(variants["spliced"])) / (ce(log_q) - ce(clean))
+            found = getattr(metrics, f"ce_recovered_from_{name}").value
+            assert found is None if ce(log_q) < ce(clean) else found == pytest.approx(recovered, abs=1e-3)
+    x = rows[0].flatten(0, 1)
+    assert metrics.fvu == pytest.approx(float((0.3 * x).square().sum() / (x - x.mean(0)).square().sum()))
+    assert made.num_spliced_rows == S * (L - first)
+
+
+def test_a_transcoder_replaces_its_output_site_from_its_input_site(
+    store: ObjectStore, model: Path, token_ids_SL: np.ndarray
+) -> None:
+    target = {"kind": "transcoder", "input_site": "mlp_in.1", "output_site": "mlp_out.1", "skip": False}
+    reference = publish(store, "transcoder", signed(2 * torch.eye(WIDTH)), target=target)
+    made = evaluated(store, model, reference)
+    assert (made.input_site, made.output_site) == ("mlp_in.1", "mlp_out.1")
+    token_ids = torch.from_numpy(token_ids_SL)
+
+    def doubled(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return torch.cat([y[:, :1], 2 * x[:, 1:]], dim=1)
+
+    logits = SplicedModel(model, "mlp_in.1", "mlp_out.1").logits(token_ids, doubled)
+    expected = cross_entropy(log_probabilities(logits), token_ids).sum() / made.num_predictions
+    assert made.metrics.ce_spliced.value == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_losses_against_float64() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits_p, logits_q = (4 * torch.randn(3, 6, 20, generator=generator) for _ in range(2))
+    token_ids = torch.randint(0, 20, (3, 6), generator=generator)
+    p, q = (item.double().softmax(-1)[:, :-1] for item in (logits_p, logits_q))
+    kl = (p * (p / q).log()).sum(dim=(1, 2))
+    torch.testing.assert_close(
+        kl_divergence(log_probabilities(logits_p), log_probabilities(logits_q)), kl, rtol=1e-5, atol=1e-5
+    )
+    nats = [-sum(p[b, t, token_ids[b, t + 1]].log() for t in range(5)) for b in range(3)]
+    torch.testing.assert_close(
+        cross_entropy(log_probabilities(logits_p), token_ids), torch.stack(nats), rtol=1e-5, atol=1e-5
+    )
+
+
+def sums_of(**means: list[float]) -> SequenceSums:
+    rows = ReconstructionMetrics(explained_variance=0.5, fvu=0.5, l0=1, dead_fraction=0, num_rows=1)
+    filled = {f"{kind}_{name}": [1.0] * len(means["ce_clean"]) for kind in ("ce", "kl") for name in
+              ("spliced", "zero", "mean")} | means  # fmt: skip
+    return SequenceSums(10, {name: 10 * torch.tensor(value).double() for name, value in filled.items()}, rows)
+
+
+def test_intervals_are_of_resampled_sequences() -> None:
+    rng = np.random.default_rng(0)
+    clean = rng.normal(3, 0.5, 400)
+    spliced = (clean + 0.1).tolist()
+    metrics = splice_metrics(
+        sums_of(ce_clean=clean.tolist(), ce_spliced=spliced, ce_zero=(clean + 1).tolist()), 2000, seed=1
+    )
+    error = clean.std() / np.sqrt(400)
+    assert metrics.ce_clean.value == pytest.approx(clean.mean())
+    assert metrics.ce_clean.low == pytest.approx(clean.mean() - 1.96 * error, abs=0.15 * error)
+    assert metrics.ce_clean.high == pytest.approx(clean.mean() + 1.96 * error, abs=0.15 * error)
+    share = metrics.ce_recovered_from_zero
+    assert (share.value, share.low, share.high) == (
+        pytest.approx(0.9),
+        pytest.approx(0.9),
+        pytest.approx(0.9),
+    )
+
+
+def test_a_share_of_an_ablation_that_does_no_harm_is_undefined() -> None:
+    metrics = splice_metrics(sums_of(ce_clean=[2.0, 2.5], ce_zero=[1.0, 1.0]), 100, seed=0)
+    assert metrics.ce_recovered_from_zero.value is None
+    assert metrics.kl_recovered_from_zero.value == 0
+
+
+def test_an_evaluation_is_made_once_and_batches_do_not_enter_its_id(store: ObjectStore, model: Path) -> None:
+    reference = publish(store, "once", signed(0.9 * torch.eye(WIDTH)))
+    made = evaluated(store, model, reference, num_tokens=5 * L)
+    assert made.num_sequences == 5
+    again = evaluated(store, model, reference, num_tokens=5 * L, batch_tokens=L)
+    assert again == made
+    other = evaluated(store, model, reference, num_tokens=5 * L, seed=1)
+    assert other.evaluation_id != made.evaluation_id
+    assert other.metrics.ce_clean != made.metrics.ce_clean
+
+
+def test_the_table_has_every_figure(store: ObjectStore, model: Path) -> None:
+    made = evaluated(store, model, publish(store, "shown", signed(0.9 * torch.eye(WIDTH))))
+    text = "\n".join(evaluation_lines(made))
+    for name, value in made.metrics:
+        if name not in ("fvu", "l0") and value.value is not None:
+            assert f"{value.value:.4f} [{value.low:.4f}, {value.high:.4f}]" in text, name
+    assert f"FVU {made.metrics.fvu:.4f}" in text
+    assert f"shown@1 spliced into {made.model.name} at {SITE}" in text
+
+
+def test_the_stage_prints_the_table_apart_from_the_id_and_inspect_shows_it_again(
+    store: ObjectStore, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference = publish(store, "staged", signed(0.9 * torch.eye(WIDTH)))
+    file = tmp_path / "evaluate.yaml"
+    file.write_text("split: fit\n")
+    given = [f"root={store.url}", f"dictionary={reference}", f"model={model}"]
+    evaluation_id = STAGES["evaluate"].run(EvaluateSpec.load(file, given))
+    made = read_record(
+        store, paths.manifest(paths.evaluation("staged", "1", evaluation_id)), EvaluationManifest
+    )
+    table = "\n".join(evaluation_lines(made))
+    assert table in capsys.readouterr().err
+    artifact = paths.evaluation("staged", "1", evaluation_id)
+    assert (
+        "\n".join(inspect_lines(artifact, store.url, sample_rows=0, tokenizer=None, as_json=False)) == table
+    )
+
+
+def test_what_cannot_be_spliced_is_refused(store: ObjectStore, model: Path, tmp_path: Path) -> None:
+    encoder = signed(torch.eye(WIDTH))
+    group = publish(store, "crossed", encoder, target={"kind": "crosscoder", "sites": []})
+    with pytest.raises(SpecError, match="autoencoders and transcoders"):
+        evaluated(store, model, group)
+    backward = {"kind": "transcoder", "input_site": "mlp_out.1", "output_site": "mlp_in.1"}
+    with pytest.raises(SpecError, match="before the one it reads"):
+        evaluated(store, model, publish(store, "backward", encoder, target=backward))
+    known = publish(store, "known", encoder)
+    with pytest.raises(SpecError, match="weights has the sha256"):
+        evaluated(store, save_tiny_model(tmp_path, seed=1), known)
+    with pytest.raises(SpecError, match="The corpus has nothing of it"):
+        evaluated(store, model, known, split="report")
