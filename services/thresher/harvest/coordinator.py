@@ -55,7 +55,7 @@ def _make_missing(
     inputs: HarvestInputs, plans: list[ShardPlan], commits: dict[int, ShardCommit], start_actor: StartActor
 ) -> None:
     """Fill `commits`, whatever else happens: the figures of the run are kept."""
-    missing = _from_anywhere([plan for plan in plans if plan.index not in commits])
+    missing = _in_any_order([plan for plan in plans if plan.index not in commits])
     pool = ActorPool(inputs.spec, inputs.corpus.sequence_length, missing, start_actor)
     tally, outcome = RunTally(num_found_shards=len(commits)), "complete"
     total = sum(plan.num_tokens for plan in plans)
@@ -80,10 +80,12 @@ def _make_missing(
         write_run_record(inputs.store, paths.harvest(inputs.harvest_id), tally.record(pool, outcome))
 
 
-def _from_anywhere(plans: list[ShardPlan]) -> list[ShardPlan]:
-    """The same order from a random place on, so that coordinators of one spec do not make the same shards."""
-    first = random.randrange(len(plans))
-    return plans[first:] + plans[:first]
+def _in_any_order(plans: list[ShardPlan]) -> list[ShardPlan]:
+    """An order of its own for every coordinator of a spec, so that they seldom make the same shard.
+
+    One order from different places on would not do: two that begin near each other then run in step to the end.
+    """
+    return random.sample(plans, len(plans))
 
 
 def _take(result: CallResult, inputs: HarvestInputs, commits: dict[int, ShardCommit], meter: Meter) -> None:

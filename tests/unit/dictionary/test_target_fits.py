@@ -11,7 +11,7 @@ from fixtures.target_harvests import FEATURES_FD, WIDTH, target_fit, write_targe
 from thresher.activations.row_source import gather_pairs
 from thresher.contracts import paths
 from thresher.contracts.manifests import DictionaryManifest
-from thresher.dictionary import train_loop
+from thresher.dictionary import train_loop, training_run
 from thresher.dictionary.job import FitJob
 from thresher.dictionary.run_progress import RunProgress, progress_key
 from thresher.dictionary.spec import FitSpec
@@ -102,7 +102,7 @@ def test_a_fit_on_ranges_is_the_fit_on_files(
     spec = target_fit(files, LAYER_GROUP, training=BLOCKS)
     fitted(files, spec)
     artifact = paths.dictionary("target", "1")
-    names = ("sae_weights.safetensors", "training/metrics.json", "manifest.json")
+    names = ("sae_weights.safetensors", "training/metrics.jsonl", "manifest.json")
     mapped = {name: files.get(f"{artifact}/{name}") for name in names}
     for info in list(files.list(artifact)):
         files.delete(info.key)
@@ -129,7 +129,7 @@ def test_an_interrupted_fit_of_pooled_and_mixed_rows_ends_in_the_same_bytes(
         job = FitJob(target_fit(store, LAYER_GROUP, mixture=mixture, training=training), "1", "fit")
         if name == "b":
             steps = iter(range(10**6))
-            original = train_loop.Trainer.step
+            original = training_run.Trainer.step
 
             def step(
                 self: object, *pairs: object, original: object = original, steps: object = steps
@@ -139,7 +139,7 @@ def test_an_interrupted_fit_of_pooled_and_mixed_rows_ends_in_the_same_bytes(
                 return original(self, *pairs)
 
             with monkeypatch.context() as patch:
-                patch.setattr(train_loop.Trainer, "step", step)
+                patch.setattr(training_run.Trainer, "step", step)
                 with pytest.raises(KeyboardInterrupt):
                     train_and_publish(job)
         train_and_publish(job)
@@ -208,14 +208,14 @@ def test_a_resumed_fit_of_pairs_ends_in_the_same_bytes(
         write_target_harvest(store)
         job = FitJob(target_fit(store, target), "1", "fit")
         if name == "b":
-            kept = train_loop.Checkpoints.save
+            kept = training_run.Checkpoints.save
 
             def save_and_stop(self: object, *state: object, kept: object = kept) -> None:
                 kept(self, *state)
                 raise KeyboardInterrupt
 
             with monkeypatch.context() as patch:
-                patch.setattr(train_loop.Checkpoints, "save", save_and_stop)
+                patch.setattr(training_run.Checkpoints, "save", save_and_stop)
                 with pytest.raises(KeyboardInterrupt):
                     train_and_publish(job)
         train_and_publish(job)

@@ -98,8 +98,10 @@ class JumpReluObjective(Objective):
         if l0 is not None:
             x_ND = batch.x_BD[:MAX_THRESHOLD_ROWS]
             z_NF = torch.addmm(weights["b_enc"], x_ND - self.centre(weights), weights["W_enc"].T)
-            num_active = min(x_ND.shape[0], max(1, round(l0 / spec.num_latents * x_ND.shape[0])))
-            threshold_F = z_NF.topk(num_active, dim=0).values[-1].clamp(min=SMALLEST_THRESHOLD)
+            num_active = min(x_ND.shape[0] - 1, max(1, round(l0 / spec.num_latents * x_ND.shape[0])))
+            last_2F = z_NF.topk(num_active + 1, dim=0).values[-2:]
+            # Between two rows: on one of them, rounding would decide whether it is active.
+            threshold_F = last_2F.mean(dim=0).clamp(min=SMALLEST_THRESHOLD)
         return {**weights, "log_threshold": threshold_F.log()}
 
     def restart(self, weights: Weights, latents_N: torch.Tensor, alive_F: torch.Tensor) -> None:

@@ -60,11 +60,11 @@ def test_an_imported_dictionary_computes_what_it_did(name: str, tmp_path: Path) 
     encoder, stored = load_encoder(open_store(spec.root), "foreign@1")
     assert stored == manifest
     assert_computes(encoder, case)
-    assert manifest.site == SITES[case.kind]["site"]
+    assert manifest.site == "->".join(SITES[case.kind].values())
     assert manifest.origin is not None
     assert {file.name for file in manifest.origin.files} == set(case.files)
     assert manifest.origin.format == case.format
-    assert (manifest.metrics, manifest.harvest_id) == (None, None)
+    assert (manifest.metrics, manifest.harvest_ids) == (None, [])
 
 
 EXPORTS = [
@@ -119,7 +119,7 @@ def test_what_the_folder_says_need_not_be_given(tmp_path: Path) -> None:
     import_dictionary(spec)
     store = open_store(spec.root)
     _, manifest = load_encoder(store, "foreign@1")
-    assert manifest.site == "mlp_in.3"
+    assert manifest.site == "mlp_in.3->mlp_out.3"
     config = store.get("dictionaries/foreign/1/cfg.json").decode()
     for said in ('"model_name": "tiny"', '"context_size": 16', '"hook_name_out": "blocks.3.hook_mlp_out"'):
         assert said in config

@@ -67,7 +67,7 @@ def test_quality_is_measured_on_a_harvest(store: ObjectStore, tmp_path: Path) ->
     assert manifest.metrics.num_rows == len(x_BD)
     assert manifest.metrics.l0 == pytest.approx((case.codes(x_BD) > 0).sum(axis=1).mean())
     assert manifest.metrics.fvu == pytest.approx(unexplained(x_BD, case.reconstruct(x_BD)), rel=1e-5)
-    assert manifest.harvest_id == "harvest"
+    assert manifest.harvest_ids == ["harvest"]
 
 
 def test_quality_of_a_transcoder_is_of_its_output(store: ObjectStore, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from fixtures.targets import autoencoder_target, transcoder_target
 from thresher.cli import app
 from thresher.contracts import paths
 from thresher.contracts.errors import MissingArtifactError, SpecError
@@ -45,9 +46,9 @@ def publish(
         "fit_id": version,
         "spec": {},
         "architecture": kind,
-        "harvest_id": "h",
-        "site": "resid_post.1",
+        "target": autoencoder_target("resid_post.1", "h", 4),
         "d_in": 4,
+        "d_out": 4,
         "num_latents": 4096,
         "k": 1,
         "num_training_rows": 1_000_000,
@@ -88,19 +89,21 @@ def test_names_and_versions_are_mixed_and_given_once(store: ObjectStore) -> None
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"harvest_id": "other"}, "resid_post.1 of harvest other, split report"),
-        ({"site": "resid_post.2"}, "resid_post.2 of harvest h, split report"),
+        (
+            {"target": autoencoder_target("resid_post.1", "other", 4)},
+            "resid_post.1 (autoencoder) of harvest other",
+        ),
+        (
+            {"target": autoencoder_target("resid_post.2", "h", 4)},
+            "resid_post.2 (autoencoder) of harvest h",
+        ),
         (
             {"spec": {"training": {"holdout_split": "explain", "min_position": 3}}},
             "split explain, positions from 3",
         ),
         (
-            {
-                "spec": {
-                    "target": {"kind": "transcoder", "input_site": "mlp_in.1", "output_site": "mlp_out.1"}
-                }
-            },
-            "mlp_in.1 to mlp_out.1 of harvest h",
+            {"target": transcoder_target("mlp_in.1", "mlp_out.1", "h", 4, 4)},
+            "mlp_in.1->mlp_out.1 (transcoder) of harvest h",
         ),
     ],
 )
@@ -115,7 +118,7 @@ def test_other_rows_are_another_comparison(store: ObjectStore, more: dict[str, A
 def test_the_table(store: ObjectStore) -> None:
     lines = list(table_lines(read_points(store, ["sweep@2", "sweep@3"])))
     assert lines == [
-        "Measured on 1,000 rows: resid_post.1 of harvest h, split report",
+        "Measured on 1,000 rows: resid_post.1 (autoencoder) of harvest h, split report",
         "",
         "| dictionary | architecture | latents | rows trained on | L0 | FVU | without outliers | dead | gamma "
         "| front |",

@@ -11,9 +11,15 @@ import pytest
 import torch
 
 from fixtures.model_harvests import WIDTH, save_tiny_model, write_model_harvest
+from fixtures.targets import autoencoder_target, transcoder_target
 from thresher.contracts import paths
 from thresher.contracts.errors import SpecError
-from thresher.contracts.manifests import DictionaryManifest, EvaluationManifest, ReconstructionMetrics
+from thresher.contracts.manifests import (
+    DictionaryManifest,
+    DictionaryTarget,
+    EvaluationManifest,
+    ReconstructionMetrics,
+)
 from thresher.evaluation.splice.evaluate import evaluate
 from thresher.evaluation.splice.losses import cross_entropy, kl_divergence, log_probabilities
 from thresher.evaluation.splice.measure import SequenceSums
@@ -22,7 +28,8 @@ from thresher.evaluation.splice.spec import EvaluateSpec
 from thresher.evaluation.splice.spliced_model import SplicedModel
 from thresher.evaluation.splice.table import evaluation_lines
 from thresher.latents.encoder import SparseEncoder
-from thresher.latents.weights import config_json, weights_safetensors
+from thresher.latents.folder_config import config_json
+from thresher.latents.weights import weights_safetensors
 from thresher.pipelines.inspection import inspect_lines
 from thresher.pipelines.stages import STAGES
 from thresher.storage import ObjectStore, open_store
@@ -65,24 +72,25 @@ def signed(decoder_DE: torch.Tensor, width: int = WIDTH) -> SparseEncoder:
     return SparseEncoder(
         W_enc_DF=torch.cat([eye_DD, -eye_DD], dim=1),
         b_enc_F=torch.zeros(2 * width),
-        W_dec_FD=torch.cat([decoder_DE, -decoder_DE]),
-        b_dec_D=torch.zeros(width),
+        W_dec_FE=torch.cat([decoder_DE, -decoder_DE]),
+        b_dec_E=torch.zeros(width),
         threshold_F=torch.zeros(2 * width),
     )
 
 
-def publish(store: ObjectStore, name: str, encoder: SparseEncoder, **spec: Any) -> str:
+def publish(
+    store: ObjectStore, name: str, encoder: SparseEncoder, target: DictionaryTarget | None = None, **spec: Any
+) -> str:
     artifact = paths.dictionary(name, "1")
-    target = {"kind": "autoencoder", "site": SITE}
     manifest = DictionaryManifest(
         name=name,
         version="1",
         fit_id=name,
-        spec={"target": target, **spec},
+        spec=spec,
         architecture="batch_topk",
-        harvest_id="harvest",
-        site=SITE,
+        target=target or autoencoder_target(SITE, "harvest", WIDTH),
         d_in=encoder.d_in,
+        d_out=encoder.d_out,
         num_latents=encoder.num_latents,
         k=1,
         num_training_rows=1,
@@ -179,7 +187,7 @@ def test_a_lossy_dictionary_against_a_hook_of_the_test(
 def test_a_transcoder_replaces_its_output_site_from_its_input_site(
     store: ObjectStore, model: Path, token_ids_SL: np.ndarray
 ) -> None:
-    target = {"kind": "transcoder", "input_site": "mlp_in.1", "output_site": "mlp_out.1", "skip": False}
+    target = transcoder_target("mlp_in.1", "mlp_out.1", "harvest", WIDTH, WIDTH)
     reference = publish(store, "transcoder", signed(2 * torch.eye(WIDTH)), target=target)
     made = evaluated(store, model, reference)
     assert (made.input_site, made.output_site) == ("mlp_in.1", "mlp_out.1")
@@ -282,10 +290,11 @@ def test_the_stage_prints_the_table_apart_from_the_id_and_inspect_shows_it_again
 
 def test_what_cannot_be_spliced_is_refused(store: ObjectStore, model: Path, tmp_path: Path) -> None:
     encoder = signed(torch.eye(WIDTH))
-    group = publish(store, "crossed", encoder, target={"kind": "crosscoder", "sites": []})
+    crosscoder = autoencoder_target(SITE, "harvest", WIDTH).model_copy(update={"kind": "crosscoder"})
+    group = publish(store, "crossed", encoder, target=crosscoder)
     with pytest.raises(SpecError, match="autoencoders and transcoders"):
         evaluated(store, model, group)
-    backward = {"kind": "transcoder", "input_site": "mlp_out.1", "output_site": "mlp_in.1"}
+    backward = transcoder_target("mlp_out.1", "mlp_in.1", "harvest", WIDTH, WIDTH)
     with pytest.raises(SpecError, match="before the one it reads"):
         evaluated(store, model, publish(store, "backward", encoder, target=backward))
     known = publish(store, "known", encoder)
