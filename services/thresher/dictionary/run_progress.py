@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from types import TracebackType
 from typing import Self
@@ -62,10 +63,16 @@ class ProgressWriter:
 
 
 class ProgressFollower:
-    """Moves the driver's meter while the block runs, by reading the worker's records."""
+    """Moves the driver's meter while the block runs, by reading the workers' records.
 
-    def __init__(self, store: ObjectStore, artifact: str, meter: Meter, num_rows: int) -> None:
-        self._store, self._key, self._meter, self._num_rows = store, progress_key(artifact), meter, num_rows
+    Args:
+        store: that the dictionaries lie in.
+        rows_done: of each artifact that is trained, before the block.
+        meter: to move.
+    """
+
+    def __init__(self, store: ObjectStore, rows_done: Mapping[str, int], meter: Meter) -> None:
+        self._store, self._rows_done, self._meter = store, dict(rows_done), meter
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="fit-progress", daemon=True)
 
@@ -85,8 +92,9 @@ class ProgressFollower:
             self._advance()
 
     def _advance(self) -> None:
-        record = find_record(self._store, self._key, RunProgress)
-        if record is not None and record.num_rows > self._num_rows:
-            self._meter.note(record.waits)
-            self._meter.advance(record.num_rows - self._num_rows)
-            self._num_rows = record.num_rows
+        for artifact, before in self._rows_done.items():
+            record = find_record(self._store, progress_key(artifact), RunProgress)
+            if record is not None and record.num_rows > before:
+                self._meter.note(record.waits)
+                self._meter.advance(record.num_rows - before)
+                self._rows_done[artifact] = record.num_rows

@@ -10,8 +10,9 @@ from thresher.contracts.manifests import HarvestManifest
 from thresher.dictionary import fit as fit_module
 from thresher.dictionary.architectures.spec import BatchTopKSpec
 from thresher.dictionary.claim import claim_dictionary
-from thresher.dictionary.fit import fit, fit_id_of
+from thresher.dictionary.fit import fit
 from thresher.dictionary.job import FitJob
+from thresher.dictionary.prepare import fit_id_of
 from thresher.dictionary.spec import FitSpec
 from thresher.dictionary.train_loop import train_and_publish
 from thresher.storage import ObjectStore
@@ -23,7 +24,7 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("no cluster should be needed")
 
-    monkeypatch.setattr(fit_module, "_train_on_ray", refuse)
+    monkeypatch.setattr(fit_module, "train_on_ray", refuse)
 
 
 def changed(spec: FitSpec, **values: object) -> FitSpec:

@@ -1,0 +1,1 @@
+"""Many dictionaries from one spec, trained on as few reads of the rows as memory allows."""
