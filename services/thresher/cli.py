@@ -69,6 +69,12 @@ def fit(spec: SpecPath, overrides: Overrides) -> None:
     _run("fit", spec, overrides)
 
 
+@app.command()
+def sweep(spec: SpecPath, overrides: Overrides) -> None:
+    """Fit a dictionary for every point of a grid, on as few reads as memory allows; compare them."""
+    _run("sweep", spec, overrides)
+
+
 @app.command("import-dictionary")
 def import_dictionary(spec: SpecPath, overrides: Overrides) -> None:
     """Import a dictionary of SAELens, sparsify, dictionary_learning or Gemma Scope, as name@version."""
@@ -213,7 +219,7 @@ def submit(
     stage: Annotated[
         str,
         typer.Argument(
-            help="corpus, harvest, import, fit, import-dictionary, evaluate, encode, label or publish."
+            help="corpus, harvest, import, fit, sweep, import-dictionary, evaluate, encode, label or publish."
         ),
     ],
     spec: SpecPath,

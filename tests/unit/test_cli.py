@@ -113,8 +113,8 @@ def test_verify_names_a_corrupted_shard(tmp_path):
 def test_every_verb_of_the_readme_is_there():
     shown = _run("--help").stdout
     verbs = (
-        "demo corpus harvest import fit import-dictionary export evaluate compare encode label publish pull verify "
-        "inspect search submit up down doctor"
+        "demo corpus harvest import fit sweep import-dictionary export evaluate compare encode label publish pull "
+        "verify inspect search submit up down doctor"
     )
     for verb in verbs.split():
         assert f" {verb} " in shown

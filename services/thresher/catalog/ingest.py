@@ -44,6 +44,11 @@ Transaction = Callable[[], AbstractContextManager[Connection]]
 """Opens the transaction that a file is written in."""
 
 
+def ingest_dictionary(catalog: Catalog, manifest: DictionaryManifest) -> None:
+    """Put a dictionary into the catalog; if it is there already, it stays as it is."""
+    write_dictionary(catalog.write, manifest)
+
+
 def ingest_features(catalog: Catalog, store: ObjectStore, manifest: FeaturesManifest) -> None:
     """Put a features artifact and its dictionary into the catalog; what is there already stays as it is.
 
@@ -69,6 +74,12 @@ def ingest_labels(catalog: Catalog, store: ObjectStore, manifest: LabelManifest)
 def ingest_release(catalog: Catalog, manifest: ReleaseManifest) -> None:
     """Put a release into the catalog."""
     write_release(catalog.write, manifest)
+
+
+def write_dictionary(transaction: Transaction, manifest: DictionaryManifest) -> None:
+    """As ingest_dictionary, over any kind of transaction."""
+    with transaction() as connection:
+        insert_same(connection, dictionaries, _dictionary_row(manifest))
 
 
 def write_features(transaction: Transaction, store: ObjectStore, manifest: FeaturesManifest) -> None:

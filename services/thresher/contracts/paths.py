@@ -30,6 +30,10 @@ def evaluation(name: str, version: str, evaluation_id: str) -> str:
     return f"evaluations/{name}/{version}/{evaluation_id}"
 
 
+def sweep(sweep_id: str) -> str:
+    return f"sweeps/{sweep_id}"
+
+
 def release(name: str, version: str) -> str:
     return f"releases/{name}/{version}"
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 from thresher.catalog import Catalog, open_catalog
 from thresher.catalog.database import DEFAULT_URL
-from thresher.catalog.ingest import ingest_features, ingest_labels, ingest_release
-from thresher.contracts.manifests import FeaturesManifest, LabelManifest, ReleaseManifest
+from thresher.catalog.ingest import ingest_dictionary, ingest_features, ingest_labels, ingest_release
+from thresher.contracts.manifests import DictionaryManifest, FeaturesManifest, LabelManifest, ReleaseManifest
 from thresher.storage import open_store
 
 CATALOG_VARIABLE = "THRESHER_CATALOG"
@@ -26,6 +26,12 @@ def the_catalog() -> Iterator[Catalog]:
         yield catalog
     finally:
         catalog.close()
+
+
+def catalogue_dictionary(manifest: DictionaryManifest) -> None:
+    """Enter a dictionary and its lineage; does nothing if it is in."""
+    with the_catalog() as catalog:
+        ingest_dictionary(catalog, manifest)
 
 
 def catalogue_features(root: str, manifest: FeaturesManifest) -> None:

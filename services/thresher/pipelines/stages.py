@@ -10,6 +10,7 @@ from thresher.config import Spec
 from thresher.corpus.spec import CorpusSpec
 from thresher.dictionary.formats.spec import ImportDictionarySpec
 from thresher.dictionary.spec import FitSpec
+from thresher.dictionary.sweep.spec import SweepSpec
 from thresher.evaluation.splice.spec import EvaluateSpec
 from thresher.harvest.spec import HarvestSpec
 from thresher.labeling.spec import LabelSpec
@@ -47,14 +48,26 @@ def run_import(spec: ImportSpec) -> str:
 
 def run_fit(spec: FitSpec) -> str:
     from thresher.dictionary.fit import fit
+    from thresher.pipelines.cataloguing import catalogue_dictionary
 
-    return str(fit(spec).ref())
+    manifest = fit(spec)
+    catalogue_dictionary(manifest)
+    return str(manifest.ref())
+
+
+def run_sweep(spec: SweepSpec) -> str:
+    from thresher.pipelines.sweep import run_sweep
+
+    return run_sweep(spec).sweep_id
 
 
 def run_import_dictionary(spec: ImportDictionarySpec) -> str:
     from thresher.dictionary.formats.import_dictionary import import_dictionary
+    from thresher.pipelines.cataloguing import catalogue_dictionary
 
-    return str(import_dictionary(spec).ref())
+    manifest = import_dictionary(spec)
+    catalogue_dictionary(manifest)
+    return str(manifest.ref())
 
 
 def run_evaluate(spec: EvaluateSpec) -> str:
@@ -100,6 +113,7 @@ STAGES = {
         Stage("harvest", HarvestSpec, run_harvest),
         Stage("import", ImportSpec, run_import),
         Stage("fit", FitSpec, run_fit),
+        Stage("sweep", SweepSpec, run_sweep),
         Stage("import-dictionary", ImportDictionarySpec, run_import_dictionary),
         Stage("evaluate", EvaluateSpec, run_evaluate),
         Stage("encode", EncodeSpec, run_encode),

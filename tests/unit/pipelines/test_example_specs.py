@@ -30,10 +30,10 @@ def test_example_specs_are_valid(file: Path):
     stage = STAGES[file.stem if file.parent.name == "demo" else file.parent.name]
     asked = re.search(r"(?:Pass|Give) ([^.]*?) with --set", file.read_text())
     assert asked is not None, "says what to pass"
-    named = [key for key in PASSED if key in re.findall(r"\w+", asked[1])]
-    stage.spec.load(file, [f"{key}={PASSED[key]}" for key in named])
+    named = [key for key in re.findall(r"[\w.]+", asked[1]) if key.rpartition(".")[2] in PASSED]
+    stage.spec.load(file, [f"{key}={PASSED[key.rpartition('.')[2]]}" for key in named])
 
 
 def test_there_are_examples():
     assert DEMO
-    assert {file.parent.name for file in OTHERS} >= {"fit", "harvest", "import", "evaluate"}
+    assert {file.parent.name for file in OTHERS} >= {"fit", "sweep", "harvest", "import", "evaluate"}
