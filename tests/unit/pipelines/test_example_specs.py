@@ -28,7 +28,7 @@ PASSED = {
 @pytest.mark.parametrize("file", DEMO + OTHERS, ids=lambda file: f"{file.parent.name}/{file.name}")
 def test_example_specs_are_valid(file: Path):
     stage = STAGES[file.stem if file.parent.name == "demo" else file.parent.name]
-    asked = re.search(r"(?:Pass|Give) ([^.]*?) with --set", file.read_text())
+    asked = re.search(r"(?:Pass|Give) ([^\n]*?) with --set", file.read_text())
     assert asked is not None, "says what to pass"
     named = [key for key in re.findall(r"[\w.]+", asked[1]) if key.rpartition(".")[2] in PASSED]
     stage.spec.load(file, [f"{key}={PASSED[key.rpartition('.')[2]]}" for key in named])
