@@ -59,7 +59,9 @@ class Bench:
         if done.returncode != 0:
             lines = [line for line in done.stderr.splitlines() if "Error" in line]
             return {"failed": (lines or done.stderr.splitlines() or ["no output"])[-1][:200]}
-        return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+        found = dict(json.loads(done.stdout.strip().splitlines()[-1]))
+        print(f"{side}, {len(sites)} sites: {found['tokens_per_s']:,.0f} tokens/s", file=sys.stderr)
+        return found
 
 
 def peers(bench: Bench) -> dict[str, Any]:
@@ -108,21 +110,17 @@ def overhead(bench: Bench) -> dict[str, Any]:
     found = {number: bench.run("ours", sites, paired=True) for number, sites in SITES.items()}
     print(f"\n{'sites':>5}{'of prefill':>12}{'limit':>8}{'by own CPU':>12}{'server CPU s':>14}")
     for number, run in found.items():
-        if "failed" in run:
-            print(f"{number:>5}  failed: {run['failed']}")
-            continue
-        rounds = run["paired"][1:]  # the first touches fresh memory
-
-        def ratio(over: Callable[[dict[str, float]], float], rounds: Any = rounds) -> float:
-            return median(over(item) for item in rounds)
-
-        print(
-            f"{number:>5}{ratio(lambda r: r['prefill_s'] / r['harvest_s']):>12.3f}"
-            f"{ratio(lambda r: r['prefill_cpu_s'] / (r['prefill_cpu_s'] + r['server_cpu_s'])):>8.3f}"
-            f"{ratio(lambda r: r['prefill_cpu_s'] / r['harvest_cpu_s']):>12.3f}"
-            f"{ratio(lambda r: r['server_cpu_s']):>14.2f}"
-        )
+        print(f"{number:>5}  failed: {run['failed']}" if "failed" in run else _overhead_line(number, run))
     return found
+
+
+def _overhead_line(number: int, run: dict[str, Any]) -> str:
+    rounds = run["paired"][1:]  # the first touches fresh memory
+    of_prefill = median(r["prefill_s"] / r["harvest_s"] for r in rounds)
+    limit = median(r["prefill_cpu_s"] / (r["prefill_cpu_s"] + r["server_cpu_s"]) for r in rounds)
+    by_own_cpu = median(r["prefill_cpu_s"] / r["harvest_cpu_s"] for r in rounds)
+    server_cpu_s = median(r["server_cpu_s"] for r in rounds)
+    return f"{number:>5}{of_prefill:>12.3f}{limit:>8.3f}{by_own_cpu:>12.3f}{server_cpu_s:>14.2f}"
 
 
 def stop_early(bench: Bench) -> dict[str, Any]:
@@ -166,6 +164,9 @@ def slow_store(bench: Bench) -> dict[str, Any]:
         throttle.close()
     print(f"\n{'store':<22}{'tokens/s':>10}{'MB/s':>8}{'peak RSS':>12}{'engine waited':>15}")
     for name, run in found.items():
+        if "failed" in run:
+            print(f"{name:<22}failed: {run['failed']}")
+            continue
         bytes_a_token = sum(site["bytes_a_row"] for site in run["sites"].values())
         rate = run["tokens_per_s"]
         print(
@@ -285,14 +286,23 @@ def main() -> None:
             limit = gflops * 1e9 / (2 * WEIGHTS_A_LAYER * NUM_LAYERS)
             print(f"{_processor()}, {os.cpu_count()} cores, {given['dtype']}, GEMM {gflops:,.0f} GFLOP/s")
             print(f"limit by the arithmetic of all layers: {limit:,.0f} tokens/s")
-            results = {name: PARTS[name](bench) for name in options.parts.split(",")}
+            results: dict[str, Any] = {}
+            for name in options.parts.split(","):
+                results[name] = PARTS[name](bench)
+                _write(options, given["dtype"], gflops, limit, results)
         finally:
             server.stop()
+
+
+def _write(
+    options: argparse.Namespace, dtype: str, gflops: float, limit: float, results: dict[str, Any]
+) -> None:
+    """After each part, so that what was measured stays when a later one is ended."""
     record = {
         "machine": {"processor": _processor(), "cores": os.cpu_count()},
         "versions": _versions(),
         "sizes": {"sequences": options.sequences, "sequence_length": LENGTH, "rounds": options.rounds},
-        "dtype": given["dtype"],
+        "dtype": dtype,
         "gemm_gflops": gflops,
         "limit_tokens_per_s": limit,
         "results": results,

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSPreparedRequest
+from botocore.exceptions import ClientError
 
 from fixtures.lossy_proxy import LossyProxy, lossy_proxy
 from thresher.contracts.errors import SpecError, StoreError
 from thresher.runtime.local.processes import free_port
 from thresher.runtime.local.seaweedfs import BUCKET, SeaweedFS, start_seaweedfs
 from thresher.storage import ObjectExistsError, ObjectStore, open_store
+from thresher.storage.s3_client import make_client
 
 pytestmark = pytest.mark.real
 MIB = 1 << 20
@@ -186,3 +189,14 @@ def test_a_server_that_restarts_is_waited_for(
         assert len(store.get("key")) == 40 * MIB
     finally:
         server.stop()
+
+
+def test_a_body_damaged_on_the_way_is_refused(s3_root: str) -> None:
+    client = make_client()
+
+    def damage(request: AWSPreparedRequest, **_: object) -> None:
+        request.body = b"wrong"
+
+    client.meta.events.register("before-send.s3.PutObject", damage)
+    with pytest.raises(ClientError, match="BadDigest"):
+        client.put_object(Bucket=BUCKET, Key="damaged", Body=b"right")

@@ -180,7 +180,7 @@ def test_a_stream_of_any_size_holds_a_few_parts(store: ObjectStore) -> None:
     finally:
         tracemalloc.stop()
 
-    assert peak < 72 * MIB
+    assert peak < 48 * MIB
     info = store.head("big")
     assert info is not None
     assert info.size == 160 * MIB

@@ -14,6 +14,7 @@ from thresher.harvest.commit import commit_shard
 from thresher.harvest.plan import ShardPart, ShardPlan
 from thresher.harvest.selected_rows import request_id, sequence_of
 from thresher.harvest.spec import HarvestSpec
+from thresher.harvest.stall_clock import StallClock
 from thresher.harvest.tap_choice import reads_auxiliary_outputs
 from thresher.harvest.tap_worker import SPEC_KEY
 from thresher.runtime.model_identity import identify_model
@@ -45,8 +46,7 @@ class HarvestEngine:
         self._running: set[int] = set()
         self._parts: dict[int, list[ShardPart]] = {}
         self._waits_s: list[float] = []
-        self._idle_s, self._idle_since_s = 0.0, 0.0
-        self._num_committing = 0
+        self._stalls = StallClock()
         self._on_thread(self._start, sequence_length)
 
     def _start(self, sequence_length: int) -> None:
@@ -71,9 +71,9 @@ class HarvestEngine:
     def wait_s(self) -> float:
         """Time that the engine has stood still because the store was slower; of several ranks, the longest.
 
-        Either the ring was full, or all that was to be run had run and no shard of it was committed yet.
+        Either the ring was full, or all that was to be run had run and a shard of it was not yet committed.
         """
-        return self._idle_s + max(self._waits_s, default=0.0)
+        return self._stalls.stalled_s + max(self._waits_s, default=0.0)
 
     def harvest(self, plans: Sequence[ShardPlan]) -> list[ShardCommit]:
         """Run the sequences of some shards and commit each.
@@ -87,11 +87,11 @@ class HarvestEngine:
         self.prefill(plans)
         for plan in plans:
             self._on_thread(self._call, "thresher_close_shard", plan.model_dump_json())
-        self._on_thread(self._count_committing, 1)
+        self._on_thread(self._stalls.begin_commit)
         try:
             return [self._commit(plan) for plan in plans]
         finally:
-            self._on_thread(self._count_committing, -1)
+            self._on_thread(self._stalls.end_commit)
 
     def prefill(self, plans: Sequence[ShardPlan]) -> None:
         """Run the sequences of some shards through the model. Rows are kept only of open shards."""
@@ -104,19 +104,14 @@ class HarvestEngine:
         while own & self._running:
             self._on_thread(self._step)
 
-    def _count_committing(self, change: int) -> None:
-        self._num_committing += change
-
     def _add(self, first: int, stop: int) -> None:
-        if self._idle_since_s:
-            self._idle_s += time.perf_counter() - self._idle_since_s
-            self._idle_since_s = 0.0
         token_ids = self._sequences.token_ids(first, stop)
         for sequence, tokens in zip(range(first, stop), token_ids.tolist(), strict=True):
             self._engine.add_request(
                 request_id(sequence), self._prompt(prompt_token_ids=tokens), self._sampling
             )
         self._running.update(range(first, stop))
+        self._stalls.set_running(True)
 
     def _step(self) -> None:
         if not self._running:
@@ -124,8 +119,7 @@ class HarvestEngine:
         for output in self._engine.step():
             if output.finished:
                 self._running.discard(sequence_of(output.request_id))
-        if not self._running and self._num_committing:
-            self._idle_since_s = time.perf_counter()
+        self._stalls.set_running(bool(self._running))
 
     def _commit(self, plan: ShardPlan) -> ShardCommit:
         stages = self._spec.engine.pipeline_parallel

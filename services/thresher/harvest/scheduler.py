@@ -18,8 +18,8 @@ from thresher.harvest.spec import ActorsSpec
 logger = logging.getLogger(__name__)
 
 CALLS_IN_FLIGHT = 3
-"""Calls an actor has at once: one prefills while the files of a second go to the store and a third waits its turn, so
-that the engine never waits for a commit to be answered."""
+"""Calls an actor has at once: one prefills, a second is written and committed, and a third is there to be run when the
+first has ended, however long that commit takes to be answered."""
 FIRST_DELAY_S = 10.0
 LONGEST_DELAY_S = 300.0
 

@@ -3,6 +3,7 @@
 Shape suffix N: rows.
 """
 
+import contextlib
 import io
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,8 +32,12 @@ class SiteFileWriter:
 
     def __init__(self, sink: ObjectWriter, encoding: RowEncoding) -> None:
         self._sink, self._encoding = sink.__enter__(), encoding
-        self._file = pa.ipc.new_file(pa.PythonFile(sink, mode="w"), encoding.schema)
         self._statistics = RowStatistics()
+        try:
+            self._file = pa.ipc.new_file(pa.PythonFile(sink, mode="w"), encoding.schema)
+        except BaseException:  # the header may meet a full disk
+            self.abort()
+            raise
 
     def write(self, parts: Sequence[EncodedRows], addresses: pa.Table) -> None:
         """Rows in the order of the file; `addresses` has theirs."""
@@ -108,9 +113,10 @@ class ShardWriter:
         return self._files[site]
 
     def abort(self) -> None:
-        """Give the shard up."""
-        for file in self._files.values():
-            file.abort()
+        """Give the shard up: every file, though one of them may not let itself be aborted."""
+        with contextlib.ExitStack() as stack:
+            for file in self._files.values():
+                stack.callback(file.abort)
 
     def covers(self, sequence: int) -> bool:
         """Whether the sequence is of this shard."""

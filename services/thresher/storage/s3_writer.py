@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 PART_BYTES = 8 << 20
-MAX_SINGLE_PUT_BYTES = 32 << 20
+MAX_SINGLE_PUT_BYTES = 20 << 20
 """Up to here a put of the whole, under its true name; beyond, parts, and for hashed names a copy by the store."""
 MAX_PARTS = 10_000  # S3's limit
 MAX_PARTS_IN_FLIGHT = 2
@@ -23,10 +23,10 @@ logger = logging.getLogger(__name__)
 
 
 class S3Writer:
-    """The `ObjectWriter` of a bucket. Holds at most `MAX_SINGLE_PUT_BYTES` in memory, or the parts in flight.
+    """The `ObjectWriter` of a bucket. Holds less than 48 MiB in memory, whatever the object's size.
 
-    What fits goes up as a single put. A killed writer leaves an invisible unfinished upload: give the bucket a
-    lifecycle rule that ends those.
+    What is no larger than `MAX_SINGLE_PUT_BYTES` goes up as a single put. A killed writer leaves an invisible
+    unfinished upload: give the bucket a lifecycle rule that ends those.
 
     With `named`, which gives the upload of the object's true name by the hash of its bytes, parts go up under a
     passing name and the store copies the whole.
@@ -36,7 +36,7 @@ class S3Writer:
         self._upload, self._named = upload, named
         self._upload_id: str | None = None
         self._digest, self._size, self._open = hashlib.sha256(), 0, False
-        self._buffer = bytearray()
+        self._waiting: deque[bytearray] = deque()  # parts not sent yet, all but the last one full
         self._pool = ThreadPoolExecutor(MAX_PARTS_IN_FLIGHT, thread_name_prefix="s3-part")
         self._in_flight: deque[Future[CompletedPartTypeDef]] = deque()
         self._done: list[CompletedPartTypeDef] = []
@@ -66,9 +66,10 @@ class S3Writer:
         view = memoryview(data).cast("B")
         self._digest.update(view)
         self._size += view.nbytes
-        for start in range(0, view.nbytes, PART_BYTES):
-            self._buffer += view[start : start + PART_BYTES]
-            self._send_parts()
+        start = 0
+        while start < view.nbytes:
+            start += self._fill(view[start:])
+            self._send_full()
         return view.nbytes
 
     def flush(self) -> None:
@@ -87,13 +88,21 @@ class S3Writer:
             self._abort()
             raise
 
-    def _send_parts(self) -> None:
-        if self._upload_id is None and len(self._buffer) <= MAX_SINGLE_PUT_BYTES:
-            return
-        while len(self._buffer) > PART_BYTES:
-            self._send(PART_BYTES)
+    def _fill(self, view: memoryview) -> int:
+        """Put what has room into the last part; returns how many bytes that was."""
+        if not self._waiting or len(self._waiting[-1]) == PART_BYTES:
+            self._waiting.append(bytearray())
+        count = min(view.nbytes, PART_BYTES - len(self._waiting[-1]))
+        self._waiting[-1] += view[:count]
+        return count
 
-    def _send(self, count: int) -> None:
+    def _send_full(self) -> None:
+        if self._upload_id is None and sum(map(len, self._waiting)) <= MAX_SINGLE_PUT_BYTES:
+            return
+        while len(self._waiting) > 1:
+            self._send()
+
+    def _send(self) -> None:
         if self._upload_id is None:
             self._upload_id = self._upload.start()
         while len(self._in_flight) >= MAX_PARTS_IN_FLIGHT:
@@ -103,8 +112,7 @@ class S3Writer:
             raise StoreError(
                 f"{self._upload.url} exceeds {MAX_PARTS * PART_BYTES:,} bytes: write smaller shards."
             )
-        part = bytes(memoryview(self._buffer)[:count])
-        del self._buffer[:count]
+        part = bytes(self._waiting.popleft())
         self._in_flight.append(self._pool.submit(self._upload.upload_part, self._upload_id, number, part))
 
     def _collect(self) -> None:
@@ -112,9 +120,9 @@ class S3Writer:
 
     def _finish(self) -> None:
         if self._upload_id is None:
-            self._final().put(bytes(self._buffer))
+            self._final().put(b"".join(self._waiting))
         else:
-            self._send(len(self._buffer))
+            self._send()
             while self._in_flight:
                 self._collect()
             self._upload.complete(self._upload_id, self._done)

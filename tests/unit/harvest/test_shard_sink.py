@@ -1,5 +1,6 @@
 """From encoded rows to files in a store, on the sink's thread: order, selection, faults, memory."""
 
+import threading
 import time
 
 import numpy as np
@@ -202,3 +203,75 @@ def test_what_the_store_refuses_reaches_the_engine(sink_on, encoding, tmp_path):
     sink.put(_step((0, 0, 8), encoding=encoding))
     with pytest.raises(StoreError, match="disk is full"):
         _collect(sink, 1)
+
+
+class HeldStore(SlowStore):
+    """Lets no file of the first shard appear until it is told to; then refuses it, if it is to."""
+
+    def __init__(self, store, refuses: bool = False) -> None:
+        super().__init__(store, 0)
+        self.go_on, self._refuses = threading.Event(), refuses
+
+    def open_hashed(self, stem, suffix):
+        writer = super().open_hashed(stem, suffix)
+        if "shard-000000" not in stem:
+            return writer
+        finish = writer.__exit__
+
+        def held(kind, error, trace):
+            if kind is None:
+                assert self.go_on.wait(TIMEOUT_S)
+                if self._refuses:
+                    finish(StoreError, StoreError("refused"), None)
+                    raise StoreError("file:///full: the disk is full.")
+            finish(kind, error, trace)
+
+        return Delegate(writer, held)
+
+
+class Delegate:
+    """A writer whose block ends otherwise."""
+
+    def __init__(self, writer, end) -> None:
+        self._writer, self._end = writer, end
+
+    def __getattr__(self, name):
+        return getattr(self._writer, name)
+
+    def __enter__(self):
+        self._writer.__enter__()
+        return self
+
+    def __exit__(self, kind, error, trace):
+        self._end(kind, error, trace)
+
+
+def _put_two(sink, encoding):
+    for plan in (_plan(0, count=1), _plan(1, count=1)):
+        sink.open(plan, _addresses(plan))
+        sink.put(_step((plan.first_sequence, 0, 8), encoding=encoding))
+        sink.close(plan)
+
+
+def test_a_shard_is_written_while_the_files_of_the_one_before_go_up(sink_on, encoding, tmp_path):
+    store = HeldStore(open_store(f"file://{tmp_path}"))
+    sink = sink_on(store)
+    _put_two(sink, encoding)
+    assert [part.index for part in _collect(sink, 1)] == [1]
+    store.go_on.set()
+    assert [part.index for part in _collect(sink, 1)] == [0]
+
+
+def test_last_bytes_that_the_store_refuses_reach_the_engine_and_leave_nothing_half(
+    sink_on, encoding, tmp_path
+):
+    store = HeldStore(open_store(f"file://{tmp_path}"), refuses=True)
+    sink = sink_on(store)
+    _put_two(sink, encoding)
+    _collect(sink, 1)
+    store.go_on.set()
+    with pytest.raises(StoreError, match="disk is full"):
+        _collect(sink, 1)
+    sink.abort()
+    assert not [info.key for info in store.list("activations/") if "shard-000000" in info.key]
+    assert not list((tmp_path / ".tmp").glob("*"))
