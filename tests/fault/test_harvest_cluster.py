@@ -99,7 +99,8 @@ def test_a_shard_that_kills_its_engine_is_set_aside_and_takes_no_neighbour_with_
     assert driver.exitcode == 1
     [record] = records(spec)
     assert record.poison_shards == [5]
-    assert record.num_shards == NUM_SHARDS - 1
+    # A neighbour may be committed by the dying actor before it answers: then its next actor finds it.
+    assert record.num_shards + record.num_found_shards == NUM_SHARDS - 1
     assert "shard 5 (sequences 20 to 23) failed 2 times" in (tmp_path / "log").read_text()
 
 

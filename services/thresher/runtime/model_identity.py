@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,9 @@ def _file_sha256(file: Path) -> str:
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     kept.parent.mkdir(parents=True, exist_ok=True)
-    partial = kept.with_suffix(".partial")
+    partial = kept.with_suffix(
+        f".{uuid.uuid4().hex}.partial"
+    )  # several harvests may hash one model at a time
     partial.write_text(digest)
     partial.replace(kept)
     return digest

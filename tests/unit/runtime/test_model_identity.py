@@ -1,6 +1,10 @@
 """What a config says of a model's shape, in the names of either convention."""
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -33,3 +37,19 @@ def test_a_config_without_a_width_is_refused(word_model):
     )
     with pytest.raises(SpecError, match="hidden_size, n_embd"):
         identify_model(str(word_model))
+
+
+def test_two_runs_may_hash_one_model_at_a_time(word_model, tmp_path, monkeypatch):
+    (word_model / "config.json").write_text(json.dumps(LLAMA))
+    monkeypatch.setattr("thresher.runtime.model_identity.cache_folder", lambda: tmp_path / "cache")
+    both_have_written, replace = Barrier(2, timeout=10), os.replace
+
+    def replace_together(source, target):
+        both_have_written.wait()
+        replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", replace_together)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(identify_model, [str(word_model)] * 2)
+    assert first == second
+    assert not list(tmp_path.rglob("*.partial"))
