@@ -78,18 +78,9 @@ bench-harvest: setup
 bench-cluster: setup
 	PYTHONPATH=tests $(BIN)/python tests/bench/bench_cluster.py $(BENCH)
 
-# SAELens' side runs in its own environment.
-bench-reader: setup .venvs/saelens/.installed
+# The peers' sides run in their own environment.
+bench-reader: setup .venvs/peers-fit/.installed
 	PYTHONPATH=tests/bench $(BIN)/python tests/bench/bench_reader.py $(BENCH)
 
 bench-fit: setup .venvs/peers-fit/.installed
 	PYTHONPATH=tests/bench $(BIN)/python tests/bench/bench_fit.py $(BENCH)
-
-# Peers that fit dictionaries. The torchvision that they pull does not load beside this torch.
-.venvs/peers-fit/.installed: Makefile
-	$(PYTHON) -m venv .venvs/peers-fit
-	.venvs/peers-fit/bin/python -m pip --disable-pip-version-check --quiet install torch==2.13.0
-	.venvs/peers-fit/bin/python -m pip --disable-pip-version-check --quiet install torch==2.13.0 \
-		sae-lens==6.54.12 dictionary-learning==0.1.0 eai-sparsify==1.3.3
-	.venvs/peers-fit/bin/python -m pip uninstall --quiet --yes torchvision
-	touch $@

@@ -130,7 +130,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=102 * BATCH_ROWS)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--saelens", type=Path, default=Path(".venvs/saelens/bin/python"))
+    parser.add_argument("--saelens", type=Path, default=Path(".venvs/peers-fit/bin/python"))
     parser.add_argument("--out", type=Path, default=Path("bench-results"))
     return parser.parse_args()
 

@@ -41,6 +41,7 @@ class Adam:
         betas: decay of the moments.
         epsilon: term of the denominator.
         unit_norm: widths of the blocks of columns, of each matrix whose rows stay at norm 1.
+        rate_factors: what the learning rate of some weights is multiplied by.
     """
 
     def __init__(
@@ -52,11 +53,12 @@ class Adam:
         betas: tuple[float, float],
         epsilon: float,
         unit_norm: Mapping[str, Sequence[int]],
+        rate_factors: Mapping[str, float] | None = None,
     ) -> None:
         self._weights = dict(weights)
         self.moments = dict(moments)
         self._num_steps, self._betas, self._epsilon = num_steps, betas, epsilon
-        self._unit_norm = dict(unit_norm)
+        self._unit_norm, self._rate_factors = dict(unit_norm), dict(rate_factors or {})
 
     def zero_grad(self) -> None:
         for weight in self._weights.values():
@@ -79,7 +81,7 @@ class Adam:
                 matrices,
                 self._betas,
                 self._epsilon,
-                self._rates(learning_rate),
+                self._rates(learning_rate * self._rate_factors.get(name, 1.0)),
                 self._unit_norm.get(name, ()),
             )
 

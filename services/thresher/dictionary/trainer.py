@@ -16,6 +16,7 @@ from thresher.dictionary.architectures.objective import Losses, Problem, latent_
 from thresher.dictionary.architectures.spec import PenaltySpec, TrainedSpec
 from thresher.dictionary.collectives import copy_from_first_worker, sum_over_workers
 from thresher.dictionary.folding import fold
+from thresher.dictionary.initial_scale import with_initial_scale
 from thresher.dictionary.initialise import RowMaps, check_rows_vary, initial_weights, row_maps
 from thresher.dictionary.optimiser import MOMENTS, Adam, initial_moments
 from thresher.dictionary.pair_layout import PairLayout
@@ -70,7 +71,8 @@ def initial_state(
     mapped = maps.apply(sample)
     variance = check_rows_vary(mapped.y_BE)
     weights = initial_weights(architecture, layout, mapped, spec.training.seed)
-    weights = build_objective(architecture, _problem(spec, layout, variance)).initial(weights, mapped)
+    objective = build_objective(architecture, _problem(spec, layout, variance))
+    weights = with_initial_scale(spec, objective, weights, mapped)
     if start is not None:
         weights = for_architecture(_start_weights(start, maps, layout, architecture), weights.keys())
     tensors = {**weights, **initial_moments(weights), **_prefixed(INPUT, maps.input.tensors())}
@@ -124,6 +126,7 @@ class Trainer:
         self._maps = _maps_of(tensors)
         self.weights = {name: tensor.requires_grad_() for name, tensor in tensors.items() if "." not in name}
         moments = {name: tensor for name, tensor in tensors.items() if name.startswith(MOMENTS)}
+        self._objective = build_objective(self._architecture, _problem(spec, layout, variance))
         self._adam = Adam(
             self.weights,
             moments,
@@ -131,8 +134,8 @@ class Trainer:
             betas=spec.training.adam_betas,
             epsilon=spec.training.adam_epsilon,
             unit_norm={"W_dec": layout.output_widths} if self._architecture.decoder_norm == "unit" else {},
+            rate_factors=self._objective.rate_factors,
         )
-        self._objective = build_objective(self._architecture, _problem(spec, layout, variance))
 
     @property
     def num_steps(self) -> int:

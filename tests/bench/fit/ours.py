@@ -23,7 +23,7 @@ def _spec(case: Case) -> FitSpec:
         {
             "root": "file:///unused",
             "harvest": "planted",
-            "site": "resid_post.0",
+            "target": {"kind": "autoencoder", "site": "resid_post.0"},
             "name": "planted",
             "architecture": {
                 "kind": case.architecture,

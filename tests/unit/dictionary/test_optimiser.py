@@ -90,3 +90,24 @@ def test_a_resumed_run_repeats_the_bits() -> None:
     half, moments = run(weight, stop=4)
     rest, _ = run(half, start=4, moments=moments)
     assert torch.equal(whole, rest)
+
+
+def test_a_weight_can_have_a_rate_of_its_own() -> None:
+    start = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
+    moved = {}
+    for factor in (1.0, 10.0):
+        weight = start.clone().requires_grad_()
+        moments = {f"{moment}.W": torch.zeros_like(start) for moment in MOMENTS}
+        adam = Adam(
+            {"W": weight},
+            moments,
+            num_steps=0,
+            betas=BETAS,
+            epsilon=EPSILON,
+            unit_norm={},
+            rate_factors={"W": factor},
+        )
+        weight.grad = gradients((5, 7))[0]
+        adam.step(RATE)
+        moved[factor] = weight.detach() - start
+    torch.testing.assert_close(moved[10.0], 10 * moved[1.0])

@@ -53,7 +53,7 @@ def test_a_skip_connection_takes_over_what_is_linear(name: str) -> None:
     fvu = {}
     for skip in (False, True):
         layout = PairLayout((32,), (28,), reconstructs_input=False, skip=skip)
-        fit = PairFit(pair_spec(ARCHITECTURES[name], num_steps=200), layout, x_ND, y_NE)
+        fit = PairFit(pair_spec(ARCHITECTURES[name], num_steps=600), layout, x_ND, y_NE)
         fvu[skip] = float(fit.train(fit.trainer()).reconstruction_loss)
     assert fvu[True] < 0.5 * fvu[False]
 

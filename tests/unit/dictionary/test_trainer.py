@@ -163,3 +163,17 @@ def test_when_latents_are_set_anew() -> None:
     due = [step for step in range(100) if resampling.is_due((0.125, 0.5, 0.0), step, 100)]
     assert due == [0, 11, 49]
     assert resampling.seed_of(0, 5) != resampling.seed_of(0, 6) != resampling.seed_of(1, 6)
+
+
+@pytest.mark.parametrize("target", [2, 4])
+def test_a_target_of_l0_is_reached(target: int) -> None:
+    planted = Superposition.random(24)
+    x_ND = planted.rows(4096, seed=1)[0]
+    spec = pair_spec(
+        {"kind": "jumprelu", "num_latents": 64, "target_l0": target}, num_steps=400, learning_rate=1e-3
+    )
+    fit = PairFit(spec, PairLayout((24,), (24,)), x_ND, x_ND)
+    trainer = fit.trainer()
+    fit.train(trainer)
+    codes = trainer.dictionary().encode(x_ND)
+    assert len(codes.values) / len(x_ND) == pytest.approx(target, rel=0.25)

@@ -184,11 +184,11 @@ def _interrupt_after(count):
     """An actor factory whose engines interrupt the coordinator once they committed some shards."""
     import _thread
 
-    done = []
+    done, told = [], threading.Lock()
 
     class Interrupting(ThreadActor):
         def _harvest(self, plans):
-            if len(done) == count:
+            if len(done) >= count and told.acquire(blocking=False):  # once, whichever thread comes first
                 _thread.interrupt_main()
                 threading.Event().wait(0.3)
             result = super()._harvest(plans)

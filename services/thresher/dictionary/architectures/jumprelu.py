@@ -16,6 +16,7 @@ from thresher.dictionary.collectives import sum_over_workers
 
 MAX_THRESHOLD_ROWS = 2048
 SMALLEST_THRESHOLD = 1e-6
+RATE_WITH_TARGET = 10.0
 
 
 class JumpReluObjective(Objective):
@@ -27,6 +28,9 @@ class JumpReluObjective(Objective):
     def __init__(self, spec: JumpReluSpec, problem: Problem) -> None:
         super().__init__(problem, unit_norm=spec.decoder_norm == "unit")
         self._spec = spec
+        self.rate_factors = {
+            "log_threshold": spec.threshold_rate or (RATE_WITH_TARGET if spec.target_l0 else 1.0)
+        }
 
     def losses(self, weights: Weights, batch: RowPairs, dead_F: torch.Tensor, step: int) -> Losses:
         threshold_F = weights["log_threshold"].exp()

@@ -60,6 +60,8 @@ class Objective(ABC):
 
     def __init__(self, problem: Problem, *, unit_norm: bool) -> None:
         self.problem = problem
+        self.rate_factors: dict[str, float] = {}
+        """What the learning rate of some weights is multiplied by."""
         self._unit_norm = unit_norm
 
     def initial(self, weights: Weights, batch: RowPairs) -> Weights:

@@ -180,6 +180,9 @@ class JumpReluSpec(PenaltySpec):
     """Width around a threshold within which pre-activations move it, for inputs of mean norm sqrt(width)."""
     initial_threshold: float = Field(default=0.1, gt=0)
     """Of each latent, for inputs of mean norm sqrt(width), where initial_l0 is null."""
+    threshold_rate: float | None = Field(default=None, gt=0)
+    """Learning rate of log thresholds, in multiples of that of the weights. Null is 10 with a target, since thresholds
+    must be able to double where the weights hardly turn, and 1 otherwise."""
     initial_l0: float | None = Field(default=None, gt=0)
     """Active latents a row at the start: each latent's threshold begins where it is active that often on the initial
     rows. Null is 2 · target_l0 if there is a target, or else initial_threshold for all."""

@@ -46,7 +46,7 @@ def test_the_fits_do_not_share_their_sections() -> None:
 @pytest.mark.parametrize(
     ("grid", "fit", "field", "words"),
     [
-        ({}, {}, "grid", ""),
+        ({}, {}, "grid", "at least 1 item"),
         ({"architecture.k": []}, {}, "grid.architecture.k", "at least one value"),
         ({"architecture.k": [8, 8]}, {}, "grid", "are the same"),
         ({"architecture.q": [8]}, {}, "architecture", "q"),
