@@ -59,6 +59,11 @@ def test_two_workers_resume_after_the_driver_is_killed(tmp_path: Path, local_ray
 
     manifest = fit(spec)
     assert manifest.version == "1"
+    undisturbed = open_store(f"file://{tmp_path}/c")
+    fit(two_worker_spec(undisturbed))
+    for name in ("sae_weights.safetensors", "training/metrics.jsonl", "manifest.json"):
+        key = f"{paths.dictionary('planted', '1')}/{name}"
+        assert interrupted.get(key) == undisturbed.get(key), name
     encoder, _ = load_encoder(interrupted, "planted@1")
     similarity = (encoder.W_dec_FE @ torch.from_numpy(FEATURES_FD).T).max(dim=0).values
     assert similarity.mean() > 0.95

@@ -3,13 +3,19 @@
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load
 
 from fixtures.planted_fits import planted_fit
+from thresher.activations.loader import BatchPlan
 from thresher.contracts import paths
 from thresher.dictionary import training_run
+from thresher.dictionary.checkpoint import Checkpoints
 from thresher.dictionary.job import FitJob
 from thresher.dictionary.run_progress import RunProgress, progress_key
 from thresher.dictionary.spec import FitSpec
+from thresher.dictionary.target_harvests import read_harvests
+from thresher.dictionary.target_rows import TargetRows
 from thresher.dictionary.train_loop import train_and_publish
 from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import read_record
@@ -103,3 +109,20 @@ def test_one_that_diverges_does_not_stop_the_others(store: ObjectStore) -> None:
     fault = read_record(store, progress_key(mad.artifact), RunProgress).fault
     assert fault is not None
     assert "learning_rate" in fault
+    [kept] = list(store.list(f"{mad.artifact}/training/diverged/"))
+    assert kept.key in fault
+    batches = load(store.get(kept.key))
+    last = max(int(name.removeprefix("x.")) for name in batches)
+    assert set(batches) == {f"x.{last - 1}", f"x.{last}"}
+    with TargetRows(store, read_harvests(store, mad.spec)) as rows:
+        plan = BatchPlan(rows.order, mad.spec.training.batch_rows)
+        for step in (last - 1, last):
+            assert torch.equal(batches[f"x.{step}"], plan.gather(rows.fit, step - 1).x_BD)
+
+
+def test_no_state_that_is_not_finite_is_saved(store: ObjectStore) -> None:
+    training = {"learning_rate": 1e30, "warmup_fraction": 0.0, "num_steps": 60}
+    mad = planted_fit(store, **training).model_copy(update={"checkpoint_every_steps": 1})
+    train_and_publish(FitJob(mad, "mad", "mad"))
+    found = Checkpoints(store, paths.dictionary("planted", "mad"), "mad").load_last()
+    assert found is None or all(torch.isfinite(tensor).all() for tensor in found.tensors.values())
