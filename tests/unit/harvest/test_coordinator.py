@@ -198,7 +198,15 @@ def _interrupt_after(count):
     return lambda given, length: Interrupting(Simulation(width=WIDTH), given, length)
 
 
-def test_interrupted_it_keeps_what_is_committed_and_says_how_to_go_on(spec, caplog):
+@pytest.fixture
+def interruptible():
+    """Programs that a shell starts in the background ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_interrupted_it_keeps_what_is_committed_and_says_how_to_go_on(spec, caplog, interruptible):
     with pytest.raises(KeyboardInterrupt):
         harvest(spec(count=1), _interrupt_after(5))
     assert "Run the same command to go on" in caplog.text
