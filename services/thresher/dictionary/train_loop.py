@@ -51,14 +51,18 @@ def train_and_publish(*jobs: FitJob) -> None:
     with TargetRows(store, harvests) as rows:
         trained = [job for job in jobs if not isinstance(job.spec.architecture, BaselineSpec)]
         if trained:
-            _train([(job, TrainingRun(job, store, harvests, rows)) for job in trained], rows)
+            runs = [(job, TrainingRun(job, store, harvests, rows)) for job in trained]
+            take_steps(runs, rows)
+            for job, run in runs:
+                if job.rank == 0 and not run.has_failed:
+                    run.publish()
         for job in jobs:
             if job.rank == 0 and isinstance(job.spec.architecture, BaselineSpec):
                 _make_baseline(job, job.spec.architecture, store, harvests, rows)
 
 
-def _train(runs: Sequence[tuple[FitJob, TrainingRun]], rows: TargetRows) -> None:
-    """Each batch goes to every dictionary that has not seen it."""
+def take_steps(runs: Sequence[tuple[FitJob, TrainingRun]], rows: TargetRows) -> None:
+    """Take every run to its end on one read: each batch goes to every dictionary that has not seen it."""
     first = runs[0][0]
     plan = BatchPlan(rows.order, first.spec.training.batch_rows, first.rank, first.world_size)
     start = min(run.num_steps for _, run in runs)
@@ -71,9 +75,6 @@ def _train(runs: Sequence[tuple[FitJob, TrainingRun]], rows: TargetRows) -> None
                     run.step(on_device, loader.meter)
             if all(run.is_over for _, run in runs):
                 break
-    for job, run in runs:
-        if job.rank == 0 and not run.has_failed:
-            run.publish()
 
 
 def _make_baseline(
