@@ -25,11 +25,11 @@ from thresher.activations.loader import BatchPlan, read_pairs
 from thresher.activations.row_pairs import RowPairs
 from thresher.dictionary.job import FitJob
 from thresher.dictionary.spec import FitSpec
-from thresher.dictionary.target_harvests import read_harvests
-from thresher.dictionary.target_rows import TargetRows
-from thresher.dictionary.train_loop import take_steps
-from thresher.dictionary.trainer import Trainer, initial_state
-from thresher.dictionary.training_run import TrainingRun
+from thresher.dictionary.target.harvests import read_harvests
+from thresher.dictionary.target.rows import TargetRows
+from thresher.dictionary.training.train_loop import take_steps
+from thresher.dictionary.training.trainer import Trainer, initial_state
+from thresher.dictionary.training.training_run import TrainingRun
 from thresher.storage import ObjectStore, open_store
 
 WIDTH, SEQUENCE_LENGTH, NUM_SEQUENCES = 576, 128, 700

@@ -14,7 +14,7 @@ import torch
 from fixtures.planted_fits import FEATURES_FD, planted_fit
 from fixtures.simulated_cluster import SimulatedCluster
 from thresher.contracts import paths
-from thresher.dictionary.checkpoint import CheckpointRecord
+from thresher.dictionary.training.checkpoint import CheckpointRecord
 from thresher.latents.weights import load_encoder
 from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import find_record

@@ -13,9 +13,9 @@ from thresher.activations.loader import BatchPlan
 from thresher.activations.row_pairs import RowPairs
 from thresher.activations.row_source import gather_pairs
 from thresher.dictionary.spec import FitSpec
-from thresher.dictionary.target_harvests import read_harvests
-from thresher.dictionary.target_rows import TargetRows
-from thresher.dictionary.trainer import Trainer, initial_state
+from thresher.dictionary.target.harvests import read_harvests
+from thresher.dictionary.target.rows import TargetRows
+from thresher.dictionary.training.trainer import Trainer, initial_state
 from thresher.storage import open_store
 
 pytestmark = pytest.mark.real

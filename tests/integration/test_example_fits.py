@@ -12,7 +12,7 @@ from thresher.dictionary.prepare import check_fit, claim_fit
 from thresher.dictionary.spec import FitSpec
 from thresher.dictionary.sweep.packs import pack
 from thresher.dictionary.sweep.spec import SweepSpec
-from thresher.dictionary.train_loop import train_and_publish
+from thresher.dictionary.training.train_loop import train_and_publish
 from thresher.latents.weights import load_encoder
 from thresher.storage import ObjectStore, open_store
 

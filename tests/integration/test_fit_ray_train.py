@@ -13,12 +13,12 @@ import torch
 
 from fixtures.planted_fits import FEATURES_FD, planted_fit
 from thresher.contracts import paths
-from thresher.dictionary.checkpoint import CheckpointRecord
 from thresher.dictionary.fit import fit
 from thresher.dictionary.job import FitJob
 from thresher.dictionary.prepare import fit_id_of
 from thresher.dictionary.spec import FitSpec
-from thresher.dictionary.train_loop import train_and_publish
+from thresher.dictionary.training.checkpoint import CheckpointRecord
+from thresher.dictionary.training.train_loop import train_and_publish
 from thresher.latents.weights import load_encoder
 from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import find_record

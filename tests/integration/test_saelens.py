@@ -12,7 +12,7 @@ from fixtures import saelens_reader
 from fixtures.planted_fits import planted_fit
 from thresher.contracts import paths
 from thresher.dictionary.job import FitJob
-from thresher.dictionary.train_loop import train_and_publish
+from thresher.dictionary.training.train_loop import train_and_publish
 from thresher.latents.weights import load_encoder
 from thresher.storage import open_store
 

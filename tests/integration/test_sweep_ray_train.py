@@ -12,9 +12,9 @@ import pytest
 from fixtures.planted_fits import planted_fit
 from thresher.contracts import paths
 from thresher.contracts.manifests import DictionaryManifest
-from thresher.dictionary.checkpoint import CheckpointRecord
 from thresher.dictionary.sweep.run import sweep
 from thresher.dictionary.sweep.spec import SweepSpec
+from thresher.dictionary.training.checkpoint import CheckpointRecord
 from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import find_record
 

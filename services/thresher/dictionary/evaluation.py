@@ -14,7 +14,7 @@ from thresher.activations.shuffle import StoredOrder
 from thresher.contracts.manifests import ReconstructionMetrics
 from thresher.dictionary.architectures.spec import BatchTopKSpec, MatryoshkaSpec
 from thresher.dictionary.spec import FitSpec
-from thresher.dictionary.target_rows import TargetRows
+from thresher.dictionary.target.rows import TargetRows
 from thresher.dictionary.threshold import calibrate_threshold
 from thresher.latents.encoder import SparseEncoder
 from thresher.latents.reconstruction import ReconstructionAccumulator

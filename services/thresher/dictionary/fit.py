@@ -2,9 +2,9 @@
 
 from thresher.contracts.manifests import DictionaryManifest
 from thresher.dictionary.prepare import check_fit, claim_fit, verify_rows
-from thresher.dictionary.ray_training import FitFailedError, fault_of, rows_done, train_on_ray
-from thresher.dictionary.run_progress import ProgressFollower
 from thresher.dictionary.spec import FitSpec
+from thresher.dictionary.training.ray_training import FitFailedError, fault_of, rows_done, train_on_ray
+from thresher.dictionary.training.run_progress import ProgressFollower
 from thresher.runtime.progress import progress
 from thresher.runtime.ray_cluster import connect
 from thresher.storage import open_store

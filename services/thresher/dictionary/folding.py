@@ -7,8 +7,8 @@ import torch
 
 from thresher.dictionary.architectures.decoder_norms import SMALLEST_NORM, decoder_norms
 from thresher.dictionary.architectures.objective import Objective, Weights
-from thresher.dictionary.pair_layout import PairLayout
-from thresher.dictionary.row_map import RowMap
+from thresher.dictionary.target.pair_layout import PairLayout
+from thresher.dictionary.training.row_map import RowMap
 from thresher.latents.encoder import SparseEncoder
 
 

@@ -11,8 +11,8 @@ from thresher.contracts.manifests import DictionaryManifest
 from thresher.dictionary.baselines.spec import BaselineSpec
 from thresher.dictionary.claim import claim_dictionary
 from thresher.dictionary.spec import FitSpec
-from thresher.dictionary.target_harvests import TargetHarvests, check_target, read_harvests
-from thresher.dictionary.warm_start import check_initial
+from thresher.dictionary.target.harvests import TargetHarvests, check_target, read_harvests
+from thresher.dictionary.training.warm_start import check_initial
 from thresher.latents.weights import load_encoder
 from thresher.storage import ObjectStore
 from thresher.storage.artifacts import find_record, read_record, record_bytes

@@ -18,8 +18,8 @@ from thresher.contracts.manifests import (
 from thresher.dictionary.evaluation import calibrate, evaluate
 from thresher.dictionary.hook_names import hook_name
 from thresher.dictionary.job import FitJob
-from thresher.dictionary.target_harvests import TargetHarvests
-from thresher.dictionary.target_rows import TargetRows
+from thresher.dictionary.target.harvests import TargetHarvests
+from thresher.dictionary.target.rows import TargetRows
 from thresher.latents.encoder import SparseEncoder
 from thresher.latents.folder_config import DictionaryKind, SiteBlock, config_json
 from thresher.latents.weights import CONFIG_FILE, WEIGHTS_FILE, weights_safetensors

@@ -12,8 +12,8 @@ from thresher.contracts.manifests import SplitName
 from thresher.contracts.names import check_name, parse_reference
 from thresher.dictionary.architectures.spec import TrainedSpec
 from thresher.dictionary.baselines.spec import BaselineSpec, SemiNmfSpec
-from thresher.dictionary.rows_spec import GlobalShuffle, MixedHarvestSpec, ShuffleSpec
-from thresher.dictionary.target_spec import TargetSpec
+from thresher.dictionary.target.rows_spec import GlobalShuffle, MixedHarvestSpec, ShuffleSpec
+from thresher.dictionary.target.spec import TargetSpec
 from thresher.dictionary.tracking.spec import TrackingSpec
 
 REFERENCE_NUM_LATENTS = 1 << 14

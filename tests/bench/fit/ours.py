@@ -6,10 +6,10 @@ import torch
 
 from fit.case import AUX_COEFFICIENT, BATCH_ROWS, D_IN, Case, Codes, K, measure
 from thresher.activations.row_pairs import RowPairs
-from thresher.dictionary.pair_layout import PairLayout
 from thresher.dictionary.spec import FitSpec
+from thresher.dictionary.target.pair_layout import PairLayout
 from thresher.dictionary.threshold import calibrate_threshold
-from thresher.dictionary.trainer import Trainer, initial_state
+from thresher.dictionary.training.trainer import Trainer, initial_state
 
 ARCHITECTURES = {
     "topk": {"k": K, "aux_coefficient": AUX_COEFFICIENT},

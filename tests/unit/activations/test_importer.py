@@ -22,8 +22,8 @@ from thresher.contracts.schemas import ROWS
 from thresher.dictionary.architectures.spec import BatchTopKSpec
 from thresher.dictionary.job import FitJob
 from thresher.dictionary.spec import FitSpec, TrainingSpec
-from thresher.dictionary.target_spec import AutoencoderTarget
-from thresher.dictionary.train_loop import train_and_publish
+from thresher.dictionary.target.spec import AutoencoderTarget
+from thresher.dictionary.training.train_loop import train_and_publish
 from thresher.latents.weights import load_encoder
 from thresher.release.verify import verify
 from thresher.storage import ObjectStore, open_store

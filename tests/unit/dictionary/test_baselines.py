@@ -22,7 +22,7 @@ from thresher.dictionary.baselines.spec import (
 )
 from thresher.dictionary.job import FitJob
 from thresher.dictionary.spec import FitSpec
-from thresher.dictionary.train_loop import train_and_publish
+from thresher.dictionary.training.train_loop import train_and_publish
 from thresher.latents.encoder import SparseEncoder
 from thresher.latents.weights import load_encoder
 from thresher.storage import ObjectStore

@@ -14,7 +14,7 @@ from thresher.dictionary.fit import fit
 from thresher.dictionary.job import FitJob
 from thresher.dictionary.prepare import fit_id_of
 from thresher.dictionary.spec import FitSpec
-from thresher.dictionary.train_loop import train_and_publish
+from thresher.dictionary.training.train_loop import train_and_publish
 from thresher.storage import ObjectStore
 from thresher.storage.artifacts import read_record
 

@@ -10,7 +10,7 @@ from fixtures.objectives import LAYOUTS, B, F, batch_of, dead_latents, objective
 from thresher.activations.row_pairs import RowPairs
 from thresher.contracts.errors import SpecError
 from thresher.dictionary.folding import fold
-from thresher.dictionary.initialise import row_maps
+from thresher.dictionary.training.initialise import row_maps
 
 WHITENED = ["autoencoder", "transcoder", "skip"]
 CASES = [(target, False) for target in LAYOUTS] + [(target, True) for target in WHITENED]

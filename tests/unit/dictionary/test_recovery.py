@@ -6,7 +6,7 @@ import torch
 from fixtures.pair_fits import ARCHITECTURES, PairFit, pair_spec
 from fixtures.superposition import NUM_RARE, Superposition
 from thresher.activations.row_pairs import RowPairs
-from thresher.dictionary.pair_layout import PairLayout
+from thresher.dictionary.target.pair_layout import PairLayout
 
 ONE_OF_EACH_KIND = ["topk", "batch_topk", "matryoshka", "relu_tanh", "gated", "jumprelu_target"]
 

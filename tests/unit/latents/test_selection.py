@@ -6,7 +6,7 @@ Shape suffixes: B rows, D width, F latents.
 import pytest
 import torch
 
-from thresher.dictionary.batch_selection import BatchTopKSelector
+from thresher.dictionary.training.batch_selection import BatchTopKSelector
 from thresher.latents.kernels import (
     Preactivations,
     SparseCodes,

@@ -9,7 +9,7 @@ from thresher.activations.row_pairs import RowPairs
 from thresher.dictionary.architectures.auxiliary import AuxiliaryLoss
 from thresher.dictionary.architectures.objective import Losses, Objective, Problem, Weights, rows_active
 from thresher.dictionary.architectures.spec import BatchTopKSpec
-from thresher.dictionary.batch_selection import BatchTopKSelector
+from thresher.dictionary.training.batch_selection import BatchTopKSelector
 
 
 class BatchTopKObjective(Objective):

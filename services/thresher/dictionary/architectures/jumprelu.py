@@ -12,7 +12,7 @@ from thresher.dictionary.architectures.schedules import warmed_up
 from thresher.dictionary.architectures.spec import JumpReluSpec
 from thresher.dictionary.architectures.straight_through import jump_relu
 from thresher.dictionary.architectures.straight_through import step as jump
-from thresher.dictionary.collectives import sum_over_workers
+from thresher.dictionary.training.collectives import sum_over_workers
 
 MAX_THRESHOLD_ROWS = 2048
 SMALLEST_THRESHOLD = 1e-6

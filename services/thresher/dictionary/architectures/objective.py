@@ -11,7 +11,7 @@ import torch
 
 from thresher.activations.row_pairs import RowPairs
 from thresher.dictionary.architectures.decoder_norms import decoder_norms
-from thresher.dictionary.pair_layout import PairLayout
+from thresher.dictionary.target.pair_layout import PairLayout
 from thresher.latents.kernels import Preactivations, SparseCodes, sparse_decode, sparse_encode
 
 Weights = dict[str, torch.Tensor]

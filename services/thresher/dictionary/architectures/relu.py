@@ -10,7 +10,7 @@ from thresher.dictionary.architectures.candidates import candidates_above
 from thresher.dictionary.architectures.objective import Losses, Objective, Problem, Weights
 from thresher.dictionary.architectures.schedules import annealed_p, warmed_up
 from thresher.dictionary.architectures.spec import ReluSpec
-from thresher.dictionary.collectives import sum_over_workers
+from thresher.dictionary.training.collectives import sum_over_workers
 
 SMALL_CODE = 1e-3
 """Taken from every code's power: below it, code^p has no more slope than here."""

@@ -6,10 +6,10 @@ import ray
 
 from thresher.contracts.manifests import DictionaryManifest
 from thresher.dictionary.prepare import ClaimedFit, check_fit, claim_fit, verify_rows
-from thresher.dictionary.ray_training import FitFailedError, fault_of, rows_done, train_on_ray
-from thresher.dictionary.run_progress import ProgressFollower
 from thresher.dictionary.sweep.packs import pack
 from thresher.dictionary.sweep.spec import SweepSpec
+from thresher.dictionary.training.ray_training import FitFailedError, fault_of, rows_done, train_on_ray
+from thresher.dictionary.training.run_progress import ProgressFollower
 from thresher.runtime.progress import progress
 from thresher.runtime.ray_cluster import connect
 from thresher.storage import ObjectStore, open_store

@@ -24,7 +24,7 @@ from thresher.activations.row_pairs import RowPairs
 from thresher.dictionary.architectures.auxiliary import AuxiliaryLoss
 from thresher.dictionary.architectures.spec import MatryoshkaSpec
 from thresher.dictionary.architectures.straight_through import jump_relu, step
-from thresher.dictionary.pair_layout import PairLayout
+from thresher.dictionary.target.pair_layout import PairLayout
 
 AUTOENCODER, TRANSCODER = LAYOUTS["autoencoder"], LAYOUTS["transcoder"]
 

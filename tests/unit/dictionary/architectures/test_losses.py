@@ -24,7 +24,7 @@ from fixtures.objectives import (
     weights_of,
 )
 from thresher.dictionary.architectures import candidates
-from thresher.dictionary.pair_layout import PairLayout
+from thresher.dictionary.target.pair_layout import PairLayout
 
 Tensors = dict[str, torch.Tensor]
 DEAD = {"none": [], "few": [3, 8, 20], "many": list(range(10, 22))}

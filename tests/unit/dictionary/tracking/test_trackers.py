@@ -14,8 +14,8 @@ from fixtures.planted_fits import planted_fit
 from thresher.contracts import paths
 from thresher.dictionary.job import FitJob
 from thresher.dictionary.spec import FitSpec
-from thresher.dictionary.train_loop import train_and_publish
-from thresher.dictionary.trainer import Trainer
+from thresher.dictionary.training.train_loop import train_and_publish
+from thresher.dictionary.training.trainer import Trainer
 from thresher.storage import ObjectStore, open_store
 
 TRAINING = f"{paths.dictionary('planted', '1')}/training"

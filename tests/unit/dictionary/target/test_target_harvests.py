@@ -8,7 +8,7 @@ from fixtures.remote_stores import RemoteStore
 from fixtures.target_harvests import target_fit, write_target_harvest
 from thresher.contracts.errors import MissingArtifactError, SpecError
 from thresher.contracts.row_selection import RowSelection
-from thresher.dictionary.target_harvests import TargetHarvests, check_target, read_harvests
+from thresher.dictionary.target.harvests import TargetHarvests, check_target, read_harvests
 from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import record_bytes
 

@@ -8,9 +8,9 @@ from thresher.activations.split_rows import SplitRows
 from thresher.contracts import paths
 from thresher.contracts.errors import SpecError
 from thresher.contracts.manifests import HarvestManifest, SplitName
-from thresher.dictionary.rows_spec import BlockShuffle
 from thresher.dictionary.spec import FitSpec
-from thresher.dictionary.target_spec import SiteOfHarvest
+from thresher.dictionary.target.rows_spec import BlockShuffle
+from thresher.dictionary.target.spec import SiteOfHarvest
 from thresher.storage import ObjectStore
 from thresher.storage.artifacts import read_record
 

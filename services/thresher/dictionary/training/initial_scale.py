@@ -9,8 +9,8 @@ from thresher.activations.row_pairs import RowPairs
 from thresher.dictionary.architectures.objective import Objective, Weights
 from thresher.dictionary.evaluation import calibrated
 from thresher.dictionary.folding import fold
-from thresher.dictionary.row_map import RowMap
 from thresher.dictionary.spec import FitSpec
+from thresher.dictionary.training.row_map import RowMap
 
 SCALE_ROWS = 1024
 RANKED_SHARE = 0.1

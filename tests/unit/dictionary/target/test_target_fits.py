@@ -11,13 +11,13 @@ from fixtures.target_harvests import FEATURES_FD, WIDTH, target_fit, write_targe
 from thresher.activations.row_source import gather_pairs
 from thresher.contracts import paths
 from thresher.contracts.manifests import DictionaryManifest
-from thresher.dictionary import train_loop, training_run
 from thresher.dictionary.job import FitJob
-from thresher.dictionary.run_progress import RunProgress, progress_key
 from thresher.dictionary.spec import FitSpec
-from thresher.dictionary.target_harvests import read_harvests
-from thresher.dictionary.target_rows import TargetRows
-from thresher.dictionary.train_loop import train_and_publish
+from thresher.dictionary.target.harvests import read_harvests
+from thresher.dictionary.target.rows import TargetRows
+from thresher.dictionary.training import train_loop, training_run
+from thresher.dictionary.training.run_progress import RunProgress, progress_key
+from thresher.dictionary.training.train_loop import train_and_publish
 from thresher.latents.site_encoder import encoder_at_site
 from thresher.latents.weights import load_encoder
 from thresher.storage import ObjectStore, open_store

@@ -11,16 +11,22 @@ from thresher.activations.loader import read_pairs
 from thresher.activations.read_meter import ReadMeter
 from thresher.activations.row_pairs import RowPairs
 from thresher.activations.shuffle import EndlessOrder
-from thresher.dictionary.checkpoint import Checkpoints
-from thresher.dictionary.divergence import DivergedError, DivergenceWatch
 from thresher.dictionary.evaluation import calibrated
 from thresher.dictionary.job import FitJob
 from thresher.dictionary.publish import publish_dictionary
-from thresher.dictionary.run_progress import ProgressWriter
-from thresher.dictionary.target_harvests import TargetHarvests
-from thresher.dictionary.target_rows import TargetRows
+from thresher.dictionary.target.harvests import TargetHarvests
+from thresher.dictionary.target.rows import TargetRows
 from thresher.dictionary.tracking.recorder import HOLDOUT_ROWS, StepFigures, StepRecorder
-from thresher.dictionary.trainer import StepReport, Trainer, TrainingState, initial_state, learning_rate_at
+from thresher.dictionary.training.checkpoint import Checkpoints
+from thresher.dictionary.training.divergence import DivergedError, DivergenceWatch
+from thresher.dictionary.training.run_progress import ProgressWriter
+from thresher.dictionary.training.trainer import (
+    StepReport,
+    Trainer,
+    TrainingState,
+    initial_state,
+    learning_rate_at,
+)
 from thresher.latents.encoder import SparseEncoder
 from thresher.latents.weights import load_encoder
 from thresher.storage import ObjectStore

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from thresher.contracts.errors import SpecError
-from thresher.dictionary.warm_start import check_initial, for_architecture, weights_from_encoder
+from thresher.dictionary.training.warm_start import check_initial, for_architecture, weights_from_encoder
 from thresher.latents.encoder import SparseEncoder
 
 D, E, F = 10, 6, 30

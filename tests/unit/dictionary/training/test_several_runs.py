@@ -9,14 +9,14 @@ from safetensors.torch import load
 from fixtures.planted_fits import planted_fit
 from thresher.activations.loader import BatchPlan
 from thresher.contracts import paths
-from thresher.dictionary import training_run
-from thresher.dictionary.checkpoint import Checkpoints
 from thresher.dictionary.job import FitJob
-from thresher.dictionary.run_progress import RunProgress, progress_key
 from thresher.dictionary.spec import FitSpec
-from thresher.dictionary.target_harvests import read_harvests
-from thresher.dictionary.target_rows import TargetRows
-from thresher.dictionary.train_loop import train_and_publish
+from thresher.dictionary.target.harvests import read_harvests
+from thresher.dictionary.target.rows import TargetRows
+from thresher.dictionary.training import training_run
+from thresher.dictionary.training.checkpoint import Checkpoints
+from thresher.dictionary.training.run_progress import RunProgress, progress_key
+from thresher.dictionary.training.train_loop import train_and_publish
 from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import read_record
 

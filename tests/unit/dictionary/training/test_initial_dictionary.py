@@ -9,7 +9,7 @@ from thresher.contracts.errors import MissingArtifactError, SpecError
 from thresher.dictionary.job import FitJob
 from thresher.dictionary.prepare import check_fit
 from thresher.dictionary.spec import FitSpec
-from thresher.dictionary.train_loop import train_and_publish
+from thresher.dictionary.training.train_loop import train_and_publish
 from thresher.latents.weights import load_encoder
 from thresher.storage import ObjectStore
 from thresher.storage.artifacts import record_bytes

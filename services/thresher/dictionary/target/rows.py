@@ -18,10 +18,10 @@ from thresher.activations.shard_cache import ShardCache
 from thresher.activations.shuffle import EndlessOrder, RowOrder
 from thresher.activations.split_rows import SplitRows
 from thresher.contracts.manifests import DictionaryTarget, SplitName, TargetSite
-from thresher.dictionary.pair_layout import PairLayout
-from thresher.dictionary.rows_spec import BlockShuffle
-from thresher.dictionary.target_harvests import GIB, TargetHarvests
-from thresher.dictionary.target_spec import SiteOfHarvest
+from thresher.dictionary.target.harvests import GIB, TargetHarvests
+from thresher.dictionary.target.pair_layout import PairLayout
+from thresher.dictionary.target.rows_spec import BlockShuffle
+from thresher.dictionary.target.spec import SiteOfHarvest
 from thresher.storage import ObjectStore
 
 SCALE_ROWS = 16_384

@@ -15,17 +15,17 @@ from thresher.activations.split_rows import SplitRows
 from thresher.contracts import paths
 from thresher.contracts.errors import IntegrityError
 from thresher.contracts.manifests import HarvestManifest
-from thresher.dictionary import checkpoint as checkpoint_module
-from thresher.dictionary.checkpoint import Checkpoints
-from thresher.dictionary.initialise import geometric_median
 from thresher.dictionary.job import FitJob
-from thresher.dictionary.pair_layout import PairLayout
-from thresher.dictionary.run_progress import RunProgress, progress_key
 from thresher.dictionary.spec import FitSpec
+from thresher.dictionary.target.pair_layout import PairLayout
 from thresher.dictionary.tracking.record_log import RecordLog
 from thresher.dictionary.tracking.records import StepRecord
-from thresher.dictionary.train_loop import train_and_publish
-from thresher.dictionary.trainer import Trainer, initial_state, learning_rate_at
+from thresher.dictionary.training import checkpoint as checkpoint_module
+from thresher.dictionary.training.checkpoint import Checkpoints
+from thresher.dictionary.training.initialise import geometric_median
+from thresher.dictionary.training.run_progress import RunProgress, progress_key
+from thresher.dictionary.training.train_loop import train_and_publish
+from thresher.dictionary.training.trainer import Trainer, initial_state, learning_rate_at
 from thresher.latents.weights import load_encoder
 from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import find_record, read_record

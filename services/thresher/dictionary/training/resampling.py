@@ -14,7 +14,7 @@ from torch.nn import functional
 from thresher.activations.row_pairs import RowPairs
 from thresher.dictionary.architectures.decoder_norms import normalise
 from thresher.dictionary.architectures.objective import Objective, Weights
-from thresher.dictionary.collectives import gather_rows, gather_values
+from thresher.dictionary.training.collectives import gather_rows, gather_values
 
 ENCODER_SHARE = 0.2
 """Norm of a new encoder row, as a share of the mean norm of living ones."""

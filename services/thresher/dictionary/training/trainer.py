@@ -9,20 +9,20 @@ from dataclasses import dataclass
 import torch
 
 from thresher.activations.row_pairs import RowPairs
-from thresher.dictionary import resampling
 from thresher.dictionary.architectures.build import build_objective
 from thresher.dictionary.architectures.decoder_norms import remove_radial_part
 from thresher.dictionary.architectures.objective import Losses, Problem, latent_weights
 from thresher.dictionary.architectures.spec import PenaltySpec, TrainedSpec
-from thresher.dictionary.collectives import copy_from_first_worker, sum_over_workers
 from thresher.dictionary.folding import fold
-from thresher.dictionary.initial_scale import with_initial_scale
-from thresher.dictionary.initialise import RowMaps, check_rows_vary, initial_weights, row_maps
-from thresher.dictionary.optimiser import MOMENTS, Adam, initial_moments
-from thresher.dictionary.pair_layout import PairLayout
-from thresher.dictionary.row_map import RowMap
 from thresher.dictionary.spec import FitSpec
-from thresher.dictionary.warm_start import for_architecture, weights_from_encoder
+from thresher.dictionary.target.pair_layout import PairLayout
+from thresher.dictionary.training import resampling
+from thresher.dictionary.training.collectives import copy_from_first_worker, sum_over_workers
+from thresher.dictionary.training.initial_scale import with_initial_scale
+from thresher.dictionary.training.initialise import RowMaps, check_rows_vary, initial_weights, row_maps
+from thresher.dictionary.training.optimiser import MOMENTS, Adam, initial_moments
+from thresher.dictionary.training.row_map import RowMap
+from thresher.dictionary.training.warm_start import for_architecture, weights_from_encoder
 from thresher.latents.encoder import SparseEncoder
 
 IDLE_ROWS = "rows_since_active"

@@ -14,8 +14,8 @@ from thresher.contracts.errors import SpecError
 from thresher.dictionary.architectures.decoder_norms import normalise
 from thresher.dictionary.architectures.objective import Weights
 from thresher.dictionary.architectures.spec import DictionarySpec
-from thresher.dictionary.pair_layout import PairLayout
-from thresher.dictionary.row_map import RowMap, scaling, whitening
+from thresher.dictionary.target.pair_layout import PairLayout
+from thresher.dictionary.training.row_map import RowMap, scaling, whitening
 
 MEDIAN_MAX_ITERATIONS = 100
 MEDIAN_TOLERANCE = 1e-6

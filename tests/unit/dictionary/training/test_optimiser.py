@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from thresher.dictionary import optimiser
-from thresher.dictionary.optimiser import MOMENTS, Adam
+from thresher.dictionary.training import optimiser
+from thresher.dictionary.training.optimiser import MOMENTS, Adam
 
 STEPS, RATE, BETAS, EPSILON = 7, 1e-2, (0.9, 0.99), 1e-8
 

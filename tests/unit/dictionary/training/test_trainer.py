@@ -12,9 +12,9 @@ from fixtures.pair_fits import ARCHITECTURES, CPU, PairFit, pair_spec
 from fixtures.superposition import Superposition
 from fixtures.thread_workers import run_workers
 from thresher.activations.row_pairs import RowPairs
-from thresher.dictionary import resampling
-from thresher.dictionary.pair_layout import PairLayout
-from thresher.dictionary.trainer import Trainer, TrainingState
+from thresher.dictionary.target.pair_layout import PairLayout
+from thresher.dictionary.training import resampling
+from thresher.dictionary.training.trainer import Trainer, TrainingState
 
 AUTOENCODER = PairLayout((12,), (12,))
 SKIP = PairLayout((12,), (9,), reconstructs_input=False, skip=True)

@@ -7,11 +7,11 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchTrainer
 
 from thresher.contracts.errors import ThresherError
-from thresher.dictionary.checkpoint import Checkpoints
 from thresher.dictionary.prepare import ClaimedFit
-from thresher.dictionary.run_progress import RunProgress, progress_key
 from thresher.dictionary.spec import FitSpec
-from thresher.dictionary.train_loop import ray_worker
+from thresher.dictionary.training.checkpoint import Checkpoints
+from thresher.dictionary.training.run_progress import RunProgress, progress_key
+from thresher.dictionary.training.train_loop import ray_worker
 from thresher.storage import ObjectStore
 from thresher.storage.artifacts import find_record
 

@@ -8,7 +8,7 @@ from itertools import count as count_from
 
 import torch
 
-from thresher.dictionary.collectives import gather_values, sum_over_workers
+from thresher.dictionary.training.collectives import gather_values, sum_over_workers
 from thresher.latents.kernels import SparseCodes
 from thresher.latents.kernels.dispatch import kernels_for, on_pieces
 from thresher.latents.kernels.keys import ApproximateKeys, Preactivations

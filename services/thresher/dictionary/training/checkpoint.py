@@ -10,7 +10,7 @@ from safetensors.torch import load, save
 
 from thresher.contracts.errors import IntegrityError
 from thresher.contracts.manifests import FileEntry, Record
-from thresher.dictionary.trainer import TrainingState
+from thresher.dictionary.training.trainer import TrainingState
 from thresher.storage import ObjectStore
 from thresher.storage.artifacts import find_record, record_bytes
 

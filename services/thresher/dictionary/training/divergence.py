@@ -11,7 +11,7 @@ from safetensors.torch import save
 from thresher.activations.row_pairs import RowPairs
 from thresher.contracts.errors import ThresherError
 from thresher.dictionary.job import FitJob
-from thresher.dictionary.trainer import StepReport
+from thresher.dictionary.training.trainer import StepReport
 from thresher.storage import ObjectStore
 
 BATCHES_KEPT = 2

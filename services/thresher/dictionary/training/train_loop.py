@@ -14,9 +14,9 @@ from thresher.dictionary.baselines.spec import BaselineSpec
 from thresher.dictionary.job import FitJob
 from thresher.dictionary.publish import publish_dictionary
 from thresher.dictionary.spec import FitSpec
-from thresher.dictionary.target_harvests import TargetHarvests, read_harvests
-from thresher.dictionary.target_rows import TargetRows
-from thresher.dictionary.training_run import TrainingRun
+from thresher.dictionary.target.harvests import TargetHarvests, read_harvests
+from thresher.dictionary.target.rows import TargetRows
+from thresher.dictionary.training.training_run import TrainingRun
 from thresher.storage import ObjectStore, open_store
 
 

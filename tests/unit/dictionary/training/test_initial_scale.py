@@ -8,9 +8,9 @@ import torch
 from fixtures.pair_fits import ARCHITECTURES, CPU, PairFit, pair_spec
 from fixtures.superposition import Superposition
 from thresher.dictionary.evaluation import calibrated
-from thresher.dictionary.initial_scale import RANKED_SHARE
-from thresher.dictionary.pair_layout import PairLayout
-from thresher.dictionary.trainer import Trainer
+from thresher.dictionary.target.pair_layout import PairLayout
+from thresher.dictionary.training.initial_scale import RANKED_SHARE
+from thresher.dictionary.training.trainer import Trainer
 
 LAYOUT = PairLayout((24,), (24,))
 

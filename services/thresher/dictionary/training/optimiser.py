@@ -103,7 +103,7 @@ def _compiled_sweep(
     rates: tuple[float, float],
     widths: Sequence[int],
 ) -> None:
-    from thresher.dictionary.optimiser_loops import adam_rows
+    from thresher.dictionary.training.optimiser_loops import adam_rows
     from thresher.latents.kernels.threads import for_ranges
 
     edges = np.cumsum([0, *widths], dtype=np.int64)

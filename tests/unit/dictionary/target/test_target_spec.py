@@ -2,7 +2,7 @@ import pytest
 
 from thresher.contracts.errors import SpecError
 from thresher.dictionary.spec import FitSpec
-from thresher.dictionary.target_spec import SiteOfHarvest
+from thresher.dictionary.target.spec import SiteOfHarvest
 
 BASE = {
     "root": "file:///x",

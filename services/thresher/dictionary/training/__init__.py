@@ -1,0 +1,1 @@
+"""Steps from a first state to the last: trainer, optimiser, checkpoints, what every worker runs."""
