@@ -56,8 +56,8 @@ def running_under(folder: Path) -> list[int]:
     return found
 
 
-def wait_until_ended(folder: Path) -> None:
-    wait_until(lambda: running_under(folder) == [])
+def wait_until_ended(folder: Path, timeout_s: float = 15) -> None:
+    wait_until(lambda: running_under(folder) == [], timeout_s)
 
 
 def wait_until(holds: Callable[[], bool], timeout_s: float = 15) -> None:
