@@ -1,6 +1,7 @@
 """What every training worker runs: the same loop in one process and in many, for one dictionary and for several."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -18,6 +19,9 @@ from thresher.dictionary.target.harvests import TargetHarvests, read_harvests
 from thresher.dictionary.target.rows import TargetRows
 from thresher.dictionary.training.training_run import TrainingRun
 from thresher.storage import ObjectStore, open_store
+
+BATCHES_A_TURN = 8
+"""That one of several dictionaries takes before the next does: its weights stay in the cache for so long."""
 
 
 def ray_worker(config: dict[str, Any]) -> None:
@@ -68,11 +72,13 @@ def take_steps(runs: Sequence[tuple[FitJob, TrainingRun]], rows: TargetRows) -> 
     start = min(run.num_steps for _, run in runs)
     stop = max(job.spec.training.num_steps for job, _ in runs)
     with BatchLoader(rows.fit, plan, start, stop) as loader:
-        for step, batch in loader:
-            on_device = batch.to(first.device)
+        steps = iter(loader)
+        while turn := list(islice(steps, BATCHES_A_TURN if len(runs) > 1 else 1)):
+            on_device = [(step, batch.to(first.device)) for step, batch in turn]
             for _, run in runs:
-                if not run.is_over and run.num_steps == step:
-                    run.step(on_device, loader.meter)
+                for step, batch in on_device:
+                    if not run.is_over and run.num_steps == step:
+                        run.step(batch, loader.meter)
             if all(run.is_over for _, run in runs):
                 break
 
