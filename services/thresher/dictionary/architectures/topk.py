@@ -1,34 +1,17 @@
 """The objective of TopK (Gao et al. 2024, section 2.3): the largest k codes of each row, if they are positive."""
 
-import torch
-
-from thresher.activations.row_pairs import RowPairs
-from thresher.dictionary.architectures.auxiliary import AuxiliaryLoss
-from thresher.dictionary.architectures.objective import Losses, Objective, Problem, Weights, rows_active
+from thresher.dictionary.architectures.largest_codes import LargestCodesObjective
+from thresher.dictionary.architectures.objective import Problem
 from thresher.dictionary.architectures.spec import TopKSpec
-from thresher.latents.kernels import select_largest_of_rows
+from thresher.latents.kernels import Preactivations, SparseCodes, select_largest_of_rows
 
 
-class TopKObjective(Objective):
-    """Fraction of variance unexplained, plus aux_coefficient times that of the residual by dead latents."""
-
-    ranks_latents = True
+class TopKObjective(LargestCodesObjective):
+    """Every row has k codes, or as many as are positive."""
 
     def __init__(self, spec: TopKSpec, problem: Problem) -> None:
-        super().__init__(problem, unit_norm=spec.decoder_norm == "unit")
-        self._spec, self.row_k = spec, spec.k
-        self._auxiliary = AuxiliaryLoss(spec, self)
+        super().__init__(spec, problem)
+        self._k = self.row_k = spec.k
 
-    def losses(self, weights: Weights, batch: RowPairs, dead_F: torch.Tensor, step: int) -> Losses:
-        codes = self.chosen_codes(weights, batch.x_BD, lambda z: select_largest_of_rows(z, self._spec.k))
-        residual_BE = batch.y_BE - self.reconstruction(weights, batch, codes)
-        reconstruction = residual_BE.square().sum() / self.normaliser
-        auxiliary = self._auxiliary(weights, batch, residual_BE, dead_F)
-        return Losses(
-            total=reconstruction + self._spec.aux_coefficient * auxiliary,
-            reconstruction=reconstruction,
-            sparsity=torch.zeros_like(reconstruction),
-            auxiliary=auxiliary,
-            residual_BE=residual_BE.detach(),
-            num_active_F=rows_active(codes, dead_F.numel()),
-        )
+    def choose(self, z: Preactivations) -> SparseCodes:
+        return select_largest_of_rows(z, self._k)

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from thresher.config import Spec
 from thresher.contracts.errors import SpecError
+from thresher.contracts.ids import canonical_json
 from thresher.dictionary.spec import FitSpec
 
 MAX_FITS = 1024
@@ -46,9 +47,8 @@ class SweepSpec(Spec):
             mend = "Cut it into several sweeps."
             raise SpecError("grid", f"{len(combinations)} fits", allowed=f"up to {MAX_FITS}", mend=mend)
         fits = [self._fit(dict(zip(self.grid, values, strict=True))) for values in combinations]
-        for one, other in itertools.combinations(fits, 2):
-            if one.identity() == other.identity():
-                raise SpecError("grid", self.grid, mend="Two of its fits are the same: leave one out.")
+        if len({canonical_json(fit.identity()) for fit in fits}) < len(fits):
+            raise SpecError("grid", self.grid, mend="Two of its fits are the same: leave one out.")
         return fits
 
     def _fit(self, values: dict[str, Any]) -> FitSpec:
@@ -58,7 +58,12 @@ class SweepSpec(Spec):
         if data.get("version") is not None:
             mend = "Every dictionary of a sweep takes the next free version: leave it out."
             raise SpecError("fit.version", data["version"], mend=mend)
-        return FitSpec.parse(data)
+        try:
+            return FitSpec.parse(data)
+        except SpecError as error:
+            raise SpecError(
+                f"fit.{error.field}", error.value, allowed=error.allowed, mend=error.mend
+            ) from error
 
 
 def _replace(data: dict[str, Any], key: str, value: Any) -> None:

@@ -45,16 +45,17 @@ class DivergenceWatch:
         self._kept.append((step, batch))
         self._unseen = report
 
-    def check(self) -> None:
-        """Look at the last step now; raises as add does."""
-        if self._unseen is None or self._unseen.is_finite:
+    def check(self, *, is_state_finite: bool = True) -> None:
+        """Look at the last step now; raises as add does, and where a finite loss left weights that are not."""
+        if self._unseen is None or (self._unseen.is_finite and is_state_finite):
             return
         step, _ = self._kept[-1]
         key = self._save_batches(step)
         rate = self._job.spec.learning_rate
         raise DivergedError(
-            f"training.learning_rate: the loss is not finite after {step} steps at a peak rate of {rate:.1e}. Lower "
-            f"the rate or lengthen the warmup. The batches that led there are kept in {self._store.url}/{key}."
+            f"training.learning_rate: the loss or the weights are not finite after {step} steps at a peak rate of "
+            f"{rate:.1e}. Lower the rate or lengthen the warmup. "
+            f"The batches that led there are kept in {self._store.url}/{key}."
         )
 
     def _save_batches(self, step: int) -> str:

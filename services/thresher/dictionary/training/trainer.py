@@ -160,6 +160,10 @@ class Trainer:
         self._step += 1
         return report
 
+    def is_finite(self) -> bool:
+        """Whether every weight is a number; waits for the device."""
+        return all(bool(weight.detach().isfinite().all()) for weight in self.weights.values())
+
     def gradients(self) -> list[torch.Tensor]:
         """Those that the last step was taken on."""
         return [weight.grad for weight in self.weights.values() if weight.grad is not None]

@@ -63,8 +63,8 @@ class TrainingRun:
         report = self._trainer.step(batch)
         try:
             self._watch.add(self.num_steps, batch, report)
-            if self.num_steps == self._job.spec.training.num_steps:
-                self._watch.check()
+            if self.is_over:
+                self._watch.check(is_state_finite=self._trainer.is_finite())
         except DivergedError as error:
             self._fail(str(error), meter)
             return
@@ -110,7 +110,7 @@ class TrainingRun:
             or done % spec.checkpoint_every_steps == 0
             or time.monotonic() - self._saved_at_s >= spec.checkpoint_every_s
         )
-        if not (is_recorded or is_saved) or not report.is_finite:
+        if not (is_recorded or is_saved) or not (report.is_finite and self._trainer.is_finite()):
             return
         if is_recorded:
             gradients = self._trainer.gradients()

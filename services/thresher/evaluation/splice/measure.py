@@ -6,6 +6,7 @@ replaced, N rows replaced, V vocabulary.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -46,7 +47,7 @@ def measure(
     with progress("evaluate", (2 + len(VARIANTS)) * text.token_ids_SL.numel(), "tokens") as meter:
         mean_E, rows = _observe(model, encoder, pieces, meter)
         replacements = {
-            "spliced": lambda x_BLD, _: _reconstruct(encoder, x_BLD.flatten(0, 1)).view(*x_BLD.shape[:2], -1),
+            "spliced": lambda x_BLD, _: encoder.reconstruct(x_BLD.flatten(0, 1)).view(*x_BLD.shape[:2], -1),
             "zero": lambda _, y_BLE: torch.zeros_like(y_BLE),
             "mean": lambda _, y_BLE: mean_E.expand_as(y_BLE),
         }
@@ -59,8 +60,8 @@ def measure(
     )
 
 
-def _reconstruct(encoder: SparseEncoder, x_ND: torch.Tensor) -> torch.Tensor:
-    return encoder.reconstruct(x_ND)
+def _keep(seen: list[torch.Tensor], x_BLD: torch.Tensor, y_BLE: torch.Tensor) -> None:
+    seen.extend((x_BLD, y_BLE))
 
 
 def _observe(
@@ -74,11 +75,11 @@ def _observe(
     total_E, num_rows = torch.zeros(()), 0
     for token_ids_BL, is_spliced_BL in pieces:
         seen: list[torch.Tensor] = []
-        model.observe(token_ids_BL, lambda x_BLD, y_BLE, seen=seen: seen.extend((x_BLD, y_BLE)))  # type: ignore[misc]
+        model.observe(token_ids_BL, partial(_keep, seen))
         x_ND, y_NE = (rows[is_spliced_BL.to(rows.device)] for rows in seen)
         accumulator = accumulator or ReconstructionAccumulator(y_NE.shape[1], encoder.num_latents)
         codes = encoder.encode(x_ND)
-        accumulator.add(y_NE, encoder.decode(codes), codes)
+        accumulator.add(y_NE, encoder.decode(codes, x_ND), codes)
         total_E, num_rows = total_E + y_NE.double().sum(dim=0), num_rows + len(y_NE)
         meter.advance(token_ids_BL.numel())
     assert accumulator is not None, "there is text"

@@ -6,7 +6,9 @@ variants of a resample are of the same sequences: intervals of shares are narrow
 Shape suffixes: S sequences, R resamples, C columns of sums.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -36,18 +38,22 @@ def splice_metrics(sums: SequenceSums, num_resamples: int, seed: int) -> SpliceM
         found = estimate(of_sums, sums_SC, sequences, bootstrap, seed)
         return Interval(value=found.value, low=found.ci_low, high=found.ci_high)
 
-    means = {name: interval(lambda mean, name=name: mean[name]) for name in names}  # type: ignore[misc]
+    means = {name: interval(itemgetter(name)) for name in names}
     shares = {}
     for ablation in VARIANTS[1:]:
-        shares[f"ce_recovered_from_{ablation}"] = interval(
-            lambda mean, by=f"ce_{ablation}": _share(  # type: ignore[misc]
-                mean[by] - mean["ce_spliced"], mean[by] - mean["ce_clean"]
-            )
-        )
-        shares[f"kl_recovered_from_{ablation}"] = interval(
-            lambda mean, by=f"kl_{ablation}": _share(mean[by] - mean["kl_spliced"], mean[by])  # type: ignore[misc]
-        )
+        shares[f"ce_recovered_from_{ablation}"] = interval(partial(_ce_recovered, ablation))
+        shares[f"kl_recovered_from_{ablation}"] = interval(partial(_kl_recovered, ablation))
     return SpliceMetrics(**means, **shares, fvu=sums.rows.fvu, l0=sums.rows.l0)
+
+
+def _ce_recovered(ablation: str, mean: Mapping[str, FloatArray]) -> FloatArray:
+    ablated_R = mean[f"ce_{ablation}"]
+    return _share(ablated_R - mean["ce_spliced"], ablated_R - mean["ce_clean"])
+
+
+def _kl_recovered(ablation: str, mean: Mapping[str, FloatArray]) -> FloatArray:
+    ablated_R = mean[f"kl_{ablation}"]
+    return _share(ablated_R - mean["kl_spliced"], ablated_R)
 
 
 def _share(won_R: FloatArray, lost_R: FloatArray) -> FloatArray:

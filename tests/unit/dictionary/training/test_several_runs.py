@@ -126,3 +126,15 @@ def test_no_state_that_is_not_finite_is_saved(store: ObjectStore) -> None:
     train_and_publish(FitJob(mad, "mad", "mad"))
     found = Checkpoints(store, paths.dictionary("planted", "mad"), "mad").load_last()
     assert found is None or all(torch.isfinite(tensor).all() for tensor in found.tensors.values())
+
+
+def test_weights_that_the_last_step_made_infinite_are_never_published(store: ObjectStore) -> None:
+    """Its loss is of the weights before it, and finite."""
+    training = {"learning_rate": 1e39, "warmup_fraction": 0.0, "decay_fraction": 0.0, "num_steps": 1}
+    mad = FitJob(planted_fit(store, **training), "mad", "mad")
+    train_and_publish(mad)
+    assert store.head(paths.manifest(mad.artifact)) is None
+    assert Checkpoints(store, mad.artifact, "mad").load_last() is None
+    fault = read_record(store, progress_key(mad.artifact), RunProgress).fault
+    assert fault is not None
+    assert "weights are not finite after 1 steps" in fault

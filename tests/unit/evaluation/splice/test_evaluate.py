@@ -3,6 +3,7 @@
 Shape suffixes: S sequences, L tokens, D width, F latents, V vocabulary.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from thresher.evaluation.splice.spec import EvaluateSpec
 from thresher.evaluation.splice.spliced_model import SplicedModel
 from thresher.evaluation.splice.table import evaluation_lines
 from thresher.latents.encoder import SparseEncoder
-from thresher.latents.folder_config import config_json
+from thresher.latents.folder_config import DictionaryKind, config_json
 from thresher.latents.weights import weights_safetensors
 from thresher.pipelines.inspection import inspect_lines
 from thresher.pipelines.stages import STAGES
@@ -96,12 +97,16 @@ def publish(
         num_training_rows=1,
         metrics=ReconstructionMetrics(explained_variance=0, fvu=1, l0=1, dead_fraction=0, num_rows=1),
         files=[
-            put_file(store, f"{artifact}/cfg.json", config_json(encoder, {})),
+            put_file(store, f"{artifact}/cfg.json", config_json(encoder, {}, _kind(encoder))),
             put_file(store, f"{artifact}/sae_weights.safetensors", weights_safetensors(encoder)),
         ],
         code_version="0",
     )
     return str(publish_manifest(store, artifact, manifest).ref())
+
+
+def _kind(encoder: SparseEncoder) -> DictionaryKind:
+    return "autoencoder" if encoder.centres_input else "transcoder"
 
 
 def evaluated(store: ObjectStore, model: Path, reference: str, **values: Any) -> EvaluationManifest:
@@ -199,6 +204,20 @@ def test_a_transcoder_replaces_its_output_site_from_its_input_site(
     logits = SplicedModel(model, "mlp_in.1", "mlp_out.1").logits(token_ids, doubled)
     expected = cross_entropy(log_probabilities(logits), token_ids).sum() / made.num_predictions
     assert made.metrics.ce_spliced.value == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_a_skip_connection_reads_the_rows_too(store: ObjectStore, model: Path) -> None:
+    """Codes that write nothing beside a linear map of the input: the same as the latents that make that map."""
+    metrics = []
+    for name, made in (
+        ("latents", signed(0.5 * torch.eye(WIDTH))),
+        ("skip", replace(signed(torch.zeros(WIDTH, WIDTH)), W_skip_DE=0.5 * torch.eye(WIDTH))),
+    ):
+        encoder = replace(made, centres_input=False)
+        target = transcoder_target("mlp_in.1", "mlp_out.1", "harvest", WIDTH, WIDTH)
+        metrics.append(evaluated(store, model, publish(store, name, encoder, target)).metrics)
+    assert metrics[0].ce_spliced.value == pytest.approx(metrics[1].ce_spliced.value, abs=1e-6)
+    assert metrics[0].fvu == pytest.approx(metrics[1].fvu)
 
 
 def test_losses_against_float64() -> None:
