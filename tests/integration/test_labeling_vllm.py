@@ -9,11 +9,12 @@ import pytest
 from fixtures.exemplars import CORPUS_ID, NAME, RULES, VERSION
 from fixtures.label_runs import read_rows
 from thresher.contracts.errors import SpecError
-from thresher.labeling.client import EndpointClient
-from thresher.labeling.completions import prompt_logprobs_request, read_prompt_logprobs
-from thresher.labeling.prompt_tokens import PromptTokenizer
+from thresher.labeling.endpoints.client import EndpointClient
+from thresher.labeling.endpoints.completions import prompt_logprobs_request, read_prompt_logprobs
+from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
+from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.run import label
-from thresher.labeling.spec import EndpointSpec, LabelSpec
+from thresher.labeling.spec import LabelSpec
 
 pytestmark = pytest.mark.real
 

@@ -6,10 +6,10 @@ from datetime import datetime
 
 from thresher.contracts.ids import content_id
 from thresher.contracts.states import State
-from thresher.labeling.budget import BudgetExhaustedError
-from thresher.labeling.exemplars import Exemplar, ExemplarBook, sample_sha256
+from thresher.labeling.budget.budget import BudgetExhaustedError
+from thresher.labeling.endpoints.requests import RequestFailedError
+from thresher.labeling.exemplars.book import Exemplar, ExemplarBook, sample_sha256
 from thresher.labeling.explainers.activations import ActivationsExplainer
-from thresher.labeling.requests import RequestFailedError
 from thresher.labeling.selection import SelectedFeature
 from thresher.labeling.spec import LabelSpec
 from thresher.labeling.workers import map_bounded

@@ -16,7 +16,7 @@ from thresher.contracts.manifests import FeaturesManifest, FileEntry, LabelManif
 from thresher.contracts.schemas import LABELS, SCORES
 from thresher.labeling.explainers.activations import ActivationsExplainer
 from thresher.labeling.labels import Label
-from thresher.labeling.ledger import Ledger
+from thresher.labeling.ledger.ledger import Ledger
 from thresher.labeling.scorers.statistics import interval_method
 from thresher.labeling.scores import Score
 from thresher.labeling.spec import LabelSpec

@@ -14,16 +14,16 @@ from thresher.contracts import paths
 from thresher.contracts.ids import content_id
 from thresher.contracts.manifests import FeaturesManifest, LabelManifest
 from thresher.contracts.names import parse_reference
-from thresher.labeling.budget import Budget
-from thresher.labeling.client import EndpointClient
-from thresher.labeling.estimate import estimate_tokens
-from thresher.labeling.exchange import Exchange
-from thresher.labeling.exemplars import ExemplarBook
+from thresher.labeling.budget.budget import Budget
+from thresher.labeling.budget.estimate import estimate_tokens
+from thresher.labeling.endpoints.client import EndpointClient
+from thresher.labeling.endpoints.probe import check_logprobs, check_model, check_prompt_logprobs
+from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
+from thresher.labeling.exemplars.book import ExemplarBook
 from thresher.labeling.explainers.activations import ActivationsExplainer
 from thresher.labeling.labels import LabelMaker
-from thresher.labeling.ledger import Ledger
-from thresher.labeling.probe import check_logprobs, check_model, check_prompt_logprobs
-from thresher.labeling.prompt_tokens import PromptTokenizer
+from thresher.labeling.ledger.exchange import Exchange
+from thresher.labeling.ledger.ledger import Ledger
 from thresher.labeling.publish import RunRecord, publish_run
 from thresher.labeling.scorers.detection import DetectionScorer
 from thresher.labeling.scorers.simulation import SimulationScorer

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from thresher.contracts.states import State
-from thresher.labeling.budget import BudgetExhaustedError
-from thresher.labeling.exemplars import Exemplar, ExemplarBook, sample_sha256
+from thresher.labeling.budget.budget import BudgetExhaustedError
+from thresher.labeling.endpoints.requests import ModelRequest, RequestFailedError
+from thresher.labeling.exemplars.book import Exemplar, ExemplarBook, sample_sha256
 from thresher.labeling.labels import Label
-from thresher.labeling.requests import ModelRequest, RequestFailedError
 from thresher.labeling.scorers.outcome import UNDEFINED, Outcome
 from thresher.labeling.shuffling import derangements
 from thresher.labeling.spec import LabelSpec

@@ -6,8 +6,8 @@ import pytest
 from fixtures.exemplars import CORPUS_ID, NAME, RULES, VERSION
 from thresher.contracts import paths
 from thresher.contracts.manifests import FeaturesManifest
-from thresher.labeling.contexts import choose_kinds
-from thresher.labeling.exemplars import Exemplar, ExemplarBook, sample_sha256
+from thresher.labeling.exemplars.book import Exemplar, ExemplarBook, sample_sha256
+from thresher.labeling.exemplars.contexts import choose_kinds
 from thresher.labeling.explainers.activations import marked_text, strongest_tokens
 from thresher.labeling.scorers.detection import yes_share
 from thresher.labeling.selection import select_features

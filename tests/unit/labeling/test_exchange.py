@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from thresher.contracts.errors import EndpointError, SpecError, StoreError
-from thresher.labeling.budget import Budget, BudgetExhaustedError
-from thresher.labeling.client import MAX_FAILURES_IN_A_ROW, EndpointClient
-from thresher.labeling.exchange import Exchange
-from thresher.labeling.ledger import Ledger
-from thresher.labeling.requests import ModelRequest, RequestFailedError
-from thresher.labeling.spec import EndpointSpec
+from thresher.labeling.budget.budget import Budget, BudgetExhaustedError
+from thresher.labeling.endpoints.client import MAX_FAILURES_IN_A_ROW, EndpointClient
+from thresher.labeling.endpoints.requests import ModelRequest, RequestFailedError
+from thresher.labeling.endpoints.spec import EndpointSpec
+from thresher.labeling.ledger.exchange import Exchange
+from thresher.labeling.ledger.ledger import Ledger
 from thresher.storage import open_store
 
 

@@ -10,8 +10,8 @@ from fixtures.exemplars import write_features
 from fixtures.label_runs import read_rows
 from thresher.contracts import paths
 from thresher.contracts.manifests import FileEntry, LabelManifest
-from thresher.labeling.ledger import Ledger
-from thresher.labeling.requests import ModelRequest
+from thresher.labeling.endpoints.requests import ModelRequest
+from thresher.labeling.ledger.ledger import Ledger
 from thresher.labeling.run import label
 from thresher.storage import ObjectStore, open_store
 

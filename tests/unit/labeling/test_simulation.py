@@ -10,11 +10,12 @@ from tokenizers import Tokenizer, models
 
 from thresher.contracts.errors import SpecError
 from thresher.contracts.states import State
-from thresher.labeling.exemplars import Exemplar
-from thresher.labeling.prompt_tokens import PromptTokenizer
-from thresher.labeling.requests import Answer
+from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
+from thresher.labeling.endpoints.requests import Answer
+from thresher.labeling.endpoints.spec import EndpointSpec
+from thresher.labeling.exemplars.book import Exemplar
 from thresher.labeling.scorers.simulation import SimulationScorer, predict
-from thresher.labeling.spec import BootstrapSpec, EndpointSpec, SimulationSpec
+from thresher.labeling.scorers.spec import BootstrapSpec, SimulationSpec
 
 END_OF_TURN = 0  # what the tokenizer would make of <|im_end|>, were it not told to take it as text
 ENDPOINT = EndpointSpec(model="m", base_url="http://localhost/v1")

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from thresher.labeling.scorers.spec import BootstrapSpec
 from thresher.labeling.scorers.statistics import Estimate, balanced_accuracy, pearson
-from thresher.labeling.spec import BootstrapSpec
 
 BOOTSTRAP = BootstrapSpec(num_resamples=2000)
 

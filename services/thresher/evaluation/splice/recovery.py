@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from thresher.contracts.manifests import Interval, SpliceMetrics
 from thresher.evaluation.splice.measure import VARIANTS, SequenceSums
+from thresher.labeling.scorers.spec import BootstrapSpec
 from thresher.labeling.scorers.statistics import estimate
-from thresher.labeling.spec import BootstrapSpec
 
 FloatArray = npt.NDArray[np.float64]
 CONFIDENCE = 0.95

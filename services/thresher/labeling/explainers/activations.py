@@ -11,13 +11,13 @@ import numpy as np
 
 from thresher.contracts.ids import canonical_json
 from thresher.contracts.states import State
-from thresher.labeling.contexts import choose_kinds
-from thresher.labeling.exchange import Exchange
-from thresher.labeling.exemplars import Exemplar, Kind
+from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
+from thresher.labeling.endpoints.requests import Answer, ModelRequest
+from thresher.labeling.exemplars.book import Exemplar, Kind
+from thresher.labeling.exemplars.contexts import choose_kinds
 from thresher.labeling.explainers.phrase import Phrase, parse_phrase
-from thresher.labeling.prompt_tokens import PromptTokenizer
-from thresher.labeling.requests import Answer, ModelRequest
-from thresher.labeling.spec import ExplainerSpec
+from thresher.labeling.explainers.spec import ExplainerSpec
+from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.templates import load_template
 
 TEMPLATE = load_template("explain-activations-v1")

@@ -13,15 +13,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from thresher.labeling.completions import first_token_request, read_first_token_logprobs
-from thresher.labeling.contexts import choose_kinds
-from thresher.labeling.exchange import Exchange
-from thresher.labeling.exemplars import Exemplar, Kind, sample_sha256
-from thresher.labeling.prompt_tokens import PromptTokenizer
-from thresher.labeling.requests import ModelRequest
+from thresher.labeling.endpoints.completions import first_token_request, read_first_token_logprobs
+from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
+from thresher.labeling.endpoints.requests import ModelRequest
+from thresher.labeling.exemplars.book import Exemplar, Kind, sample_sha256
+from thresher.labeling.exemplars.contexts import choose_kinds
+from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.scorers.outcome import Outcome, outcome_of
+from thresher.labeling.scorers.spec import BootstrapSpec, DetectionSpec
 from thresher.labeling.scorers.statistics import balanced_accuracy
-from thresher.labeling.spec import BootstrapSpec, DetectionSpec
 from thresher.labeling.templates import load_template
 
 TEMPLATE = load_template("detection-v1")

@@ -16,15 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from thresher.labeling.completions import prompt_logprobs_request, read_prompt_logprobs
-from thresher.labeling.contexts import choose_kinds
-from thresher.labeling.exchange import Exchange
-from thresher.labeling.exemplars import Exemplar, Kind, sample_sha256
-from thresher.labeling.prompt_tokens import PromptTokenizer, PromptTokens
-from thresher.labeling.requests import ModelRequest
+from thresher.labeling.endpoints.completions import prompt_logprobs_request, read_prompt_logprobs
+from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer, PromptTokens
+from thresher.labeling.endpoints.requests import ModelRequest
+from thresher.labeling.exemplars.book import Exemplar, Kind, sample_sha256
+from thresher.labeling.exemplars.contexts import choose_kinds
+from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.scorers.outcome import Outcome, outcome_of
+from thresher.labeling.scorers.spec import BootstrapSpec, SimulationSpec
 from thresher.labeling.scorers.statistics import pearson
-from thresher.labeling.spec import BootstrapSpec, SimulationSpec
 from thresher.labeling.templates import load_template
 
 TEMPLATE = load_template("simulation-v1")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from thresher.labeling.spec import BootstrapSpec
+from thresher.labeling.scorers.spec import BootstrapSpec
 
 FloatArray = npt.NDArray[np.float64]
 MIN_DEFINED_SHARE = 0.5

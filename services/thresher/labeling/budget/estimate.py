@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from thresher.contracts.states import State
-from thresher.labeling.exemplars import ExemplarBook
+from thresher.labeling.exemplars.book import ExemplarBook
 from thresher.labeling.explainers.activations import ActivationsExplainer
 from thresher.labeling.scores import Scorer
 from thresher.labeling.selection import SelectedFeature

@@ -19,7 +19,7 @@ from thresher.contracts import paths
 from thresher.contracts.errors import StoreError
 from thresher.contracts.manifests import FileEntry
 from thresher.contracts.schemas import RESPONSES
-from thresher.labeling.requests import Answer, ModelRequest
+from thresher.labeling.endpoints.requests import Answer, ModelRequest
 from thresher.storage import ObjectExistsError, ObjectStore
 from thresher.storage.artifacts import object_sha256
 from thresher.storage.read_file import open_input

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from thresher.labeling.exemplars import Exemplar, Kind
+from thresher.labeling.exemplars.book import Exemplar, Kind
 
 
 def choose(

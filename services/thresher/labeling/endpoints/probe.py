@@ -3,14 +3,14 @@
 from typing import Any
 
 from thresher.contracts.errors import SpecError
-from thresher.labeling.client import EndpointClient
-from thresher.labeling.completions import (
+from thresher.labeling.endpoints.client import EndpointClient
+from thresher.labeling.endpoints.completions import (
     first_token_request,
     prompt_logprobs_request,
     read_first_token_logprobs,
 )
-from thresher.labeling.prompt_tokens import PromptTokenizer
-from thresher.labeling.requests import RequestFailedError
+from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
+from thresher.labeling.endpoints.requests import RequestFailedError
 
 PROBE_DIGIT = "7"
 

@@ -5,11 +5,11 @@ from types import TracebackType
 from typing import Self
 from weakref import WeakValueDictionary
 
-from thresher.labeling.budget import Budget
-from thresher.labeling.client import EndpointClient
-from thresher.labeling.ledger import Ledger
-from thresher.labeling.requests import Answer, ModelRequest
-from thresher.labeling.spec import EndpointSpec
+from thresher.labeling.budget.budget import Budget
+from thresher.labeling.endpoints.client import EndpointClient
+from thresher.labeling.endpoints.requests import Answer, ModelRequest
+from thresher.labeling.endpoints.spec import EndpointSpec
+from thresher.labeling.ledger.ledger import Ledger
 
 
 class Exchange:

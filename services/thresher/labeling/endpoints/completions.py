@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from thresher.labeling.prompt_tokens import PromptTokens
-from thresher.labeling.requests import ModelRequest
-from thresher.labeling.spec import EndpointSpec
+from thresher.labeling.endpoints.prompt_tokens import PromptTokens
+from thresher.labeling.endpoints.requests import ModelRequest
+from thresher.labeling.endpoints.spec import EndpointSpec
 
 
 def prompt_logprobs_request(endpoint: EndpointSpec, prompt: PromptTokens, num_logprobs: int) -> ModelRequest:

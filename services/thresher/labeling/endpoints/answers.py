@@ -5,7 +5,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
-from thresher.labeling.requests import Answer, ModelRequest
+from thresher.labeling.endpoints.requests import Answer, ModelRequest
 
 
 class MalformedAnswerError(Exception):

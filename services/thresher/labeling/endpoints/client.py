@@ -7,9 +7,9 @@ from typing import Any, NoReturn
 import openai
 
 from thresher.contracts.errors import EndpointError, SpecError
-from thresher.labeling.answers import MalformedAnswerError, parse_answer
-from thresher.labeling.requests import Answer, ModelRequest, RequestFailedError
-from thresher.labeling.spec import EndpointSpec
+from thresher.labeling.endpoints.answers import MalformedAnswerError, parse_answer
+from thresher.labeling.endpoints.requests import Answer, ModelRequest, RequestFailedError
+from thresher.labeling.endpoints.spec import EndpointSpec
 
 MALFORMED_ATTEMPTS = 3
 MAX_FAILURES_IN_A_ROW = 8

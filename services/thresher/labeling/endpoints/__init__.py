@@ -1,0 +1,1 @@
+"""Model servers: what is asked of them, how, and what they can do."""

@@ -1,0 +1,1 @@
+"""What is known of a feature: the texts that it fires on, and those it does not."""

@@ -1,0 +1,1 @@
+"""Answers: paid for once, stored before anything is derived from them."""
