@@ -193,5 +193,33 @@ CREATE INDEX ix_label_search ON labels
 
 INSERT INTO alembic_version (version_num) VALUES ('0001') RETURNING alembic_version.version_num;
 
+-- Running upgrade 0001 -> 0002
+
+ALTER TABLE labels ADD COLUMN num_candidates INTEGER DEFAULT '1' NOT NULL;
+
+ALTER TABLE labels ADD COLUMN num_prompt_tokens BIGINT DEFAULT '0' NOT NULL;
+
+ALTER TABLE labels ADD COLUMN num_completion_tokens BIGINT DEFAULT '0' NOT NULL;
+
+ALTER TABLE labels ADD COLUMN cost DOUBLE PRECISION;
+
+COMMENT ON COLUMN labels.cost IS 'in the run''s currency; null without a price';
+
+ALTER TABLE scores ADD COLUMN scorer_revision VARCHAR DEFAULT 'unstated' NOT NULL;
+
+ALTER TABLE scores ADD COLUMN qualified BOOLEAN;
+
+COMMENT ON COLUMN scores.qualified IS 'told planted features'' labels apart; null if never tried';
+
+ALTER TABLE scores ADD COLUMN lift DOUBLE PRECISION;
+
+COMMENT ON COLUMN scores.lift IS 'value less the mean of shuffled labels on the same contexts';
+
+ALTER TABLE scores ADD COLUMN lift_low DOUBLE PRECISION;
+
+ALTER TABLE scores ADD COLUMN lift_high DOUBLE PRECISION;
+
+UPDATE alembic_version SET version_num='0002' WHERE alembic_version.version_num = '0001';
+
 COMMIT;
 

@@ -174,3 +174,25 @@ CREATE TRIGGER label_search_insert AFTER INSERT ON labels WHEN new.text IS NOT N
 
 INSERT INTO alembic_version (version_num) VALUES ('0001') RETURNING version_num;
 
+-- Running upgrade 0001 -> 0002
+
+ALTER TABLE labels ADD COLUMN num_candidates INTEGER DEFAULT '1' NOT NULL;
+
+ALTER TABLE labels ADD COLUMN num_prompt_tokens BIGINT DEFAULT '0' NOT NULL;
+
+ALTER TABLE labels ADD COLUMN num_completion_tokens BIGINT DEFAULT '0' NOT NULL;
+
+ALTER TABLE labels ADD COLUMN cost DOUBLE;
+
+ALTER TABLE scores ADD COLUMN scorer_revision VARCHAR DEFAULT 'unstated' NOT NULL;
+
+ALTER TABLE scores ADD COLUMN qualified BOOLEAN;
+
+ALTER TABLE scores ADD COLUMN lift DOUBLE;
+
+ALTER TABLE scores ADD COLUMN lift_low DOUBLE;
+
+ALTER TABLE scores ADD COLUMN lift_high DOUBLE;
+
+UPDATE alembic_version SET version_num='0002' WHERE alembic_version.version_num = '0001';
+

@@ -13,10 +13,17 @@ class Score:
     shuffled: bool
     """The text is another feature's: the baseline that a label must score above to be worth anything."""
     scorer_model: str
+    scorer_revision: str
+    qualified: bool | None
+    """Whether the scorer told planted features' true labels from false ones; None if that was never tried."""
     value: float | None
     ci_low: float | None
     ci_high: float | None
     ci_method: str
+    lift: float | None
+    """The value less the mean of shuffled labels' on the same contexts."""
+    lift_low: float | None
+    lift_high: float | None
     state: str
     n: int
     n_unparsed: int

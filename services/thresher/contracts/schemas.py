@@ -95,8 +95,8 @@ FEATURE_STATS = pa.schema(
 EXEMPLARS = pa.schema(
     [
         pa.field("feature", pa.int32(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),  # explain or report
-        pa.field("kind", pa.string(), nullable=False),  # top, quantile or negative
+        pa.field("split", pa.string(), nullable=False),  # contracts.exemplars.EXEMPLAR_SPLITS
+        pa.field("kind", pa.string(), nullable=False),  # contracts.exemplars.EXEMPLAR_KINDS
         pa.field("rank", pa.int32(), nullable=False),  # within feature, split and kind; 0 is the strongest
         pa.field("quantile", pa.int32()),  # stratum of a quantile exemplar, 0 the weakest
         pa.field("doc_id", pa.string(), nullable=False),
@@ -106,6 +106,17 @@ EXEMPLARS = pa.schema(
         pa.field("tokens", pa.list_(pa.string()), nullable=False),
         pa.field("activations", pa.list_(pa.float32()), nullable=False),
         pa.field("peak", pa.float32(), nullable=False),  # largest activation shown
+    ]
+)
+
+OUTPUT_TOKENS = pa.schema(
+    [
+        pa.field("feature", pa.int32(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),  # contracts.exemplars.OUTPUT_TOKEN_KINDS
+        pa.field("rank", pa.int32(), nullable=False),  # within feature and kind; 0 is the most extreme
+        pa.field("token_id", pa.int32(), nullable=False),
+        pa.field("token", pa.string(), nullable=False),
+        pa.field("value", pa.float32(), nullable=False),  # logit, or change of log-probability
     ]
 )
 
@@ -123,6 +134,10 @@ LABELS = pa.schema(
         pa.field("exemplars_sha256", pa.string(), nullable=False),
         pa.field("decoding", pa.string(), nullable=False),  # JSON
         pa.field("seed", pa.int64(), nullable=False),
+        pa.field("num_candidates", pa.int32(), nullable=False),  # labels it was chosen among
+        pa.field("num_prompt_tokens", pa.int64(), nullable=False),  # of its requests, scoring included
+        pa.field("num_completion_tokens", pa.int64(), nullable=False),
+        pa.field("cost", pa.float64()),  # in the manifest's currency; null without a price
         pa.field("run_id", pa.string(), nullable=False),
         pa.field("code_version", pa.string(), nullable=False),
         pa.field("created_at", pa.timestamp("us", tz="UTC"), nullable=False),  # when the answer was persisted
@@ -138,11 +153,18 @@ SCORES = pa.schema(
         pa.field("score_type", pa.string(), nullable=False),
         pa.field("shuffled", pa.bool_(), nullable=False),  # the text is another feature's: the baseline
         pa.field("scorer_model", pa.string(), nullable=False),
+        pa.field("scorer_revision", pa.string(), nullable=False),
+        pa.field(
+            "qualified", pa.bool_()
+        ),  # the scorer told planted features' labels apart; null if never tried
         pa.field("prompt_sha256", pa.string(), nullable=False),
         pa.field("value", pa.float64()),  # null where it is undefined, never zero in its place
         pa.field("ci_low", pa.float64()),
         pa.field("ci_high", pa.float64()),
         pa.field("ci_method", pa.string(), nullable=False),
+        pa.field("lift", pa.float64()),  # value less the mean of shuffled labels on the same contexts
+        pa.field("lift_low", pa.float64()),
+        pa.field("lift_high", pa.float64()),
         pa.field("state", pa.string(), nullable=False),
         pa.field("n", pa.int32(), nullable=False),
         pa.field("n_unparsed", pa.int32(), nullable=False),
@@ -154,7 +176,7 @@ SCORES = pa.schema(
 RESPONSES = pa.schema(
     [
         pa.field("request_sha256", pa.string(), nullable=False),
-        pa.field("purpose", pa.string(), nullable=False),  # explain, simulation or detection
+        pa.field("purpose", pa.string(), nullable=False),  # explain, or the score type
         pa.field("model", pa.string(), nullable=False),
         pa.field("response", pa.string(), nullable=False),  # the raw JSON body
         pa.field("num_prompt_tokens", pa.int64(), nullable=False),
@@ -169,6 +191,7 @@ TABLES: dict[str, pa.Schema] = {
     "sparse_codes": SPARSE_CODES,
     "feature_stats": FEATURE_STATS,
     "exemplars": EXEMPLARS,
+    "output_tokens": OUTPUT_TOKENS,
     "labels": LABELS,
     "scores": SCORES,
     "responses": RESPONSES,

@@ -11,5 +11,7 @@ class State(StrEnum):
     UNPARSABLE = "unparsable"
     API_ERROR = "api_error"
     OVER_BUDGET = "over_budget"
+    UNQUALIFIED = "unqualified"
+    """A score of a simulator that cannot tell true descriptions from false ones."""
     UNDEFINED = "undefined"
     """A score whose statistic does not exist, such as the correlation with a constant."""

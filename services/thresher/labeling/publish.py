@@ -97,6 +97,10 @@ def label_rows(record: RunRecord, labels: Sequence[Label]) -> list[dict[str, Any
             "exemplars_sha256": label.exemplars_sha256,
             "decoding": record.explainer.decoding,
             "seed": spec.seed,
+            "num_candidates": 1,
+            "num_prompt_tokens": 0,
+            "num_completion_tokens": 0,
+            "cost": None,
             "run_id": record.run_id,
             "code_version": thresher.__version__,
             "created_at": label.received_at or last_answer,
@@ -120,17 +124,22 @@ def _score_row(record: RunRecord, score: Score) -> dict[str, Any]:
         "score_type": score.score_type,
         "shuffled": score.shuffled,
         "scorer_model": endpoint.model,
+        "scorer_revision": endpoint.revision,
+        "qualified": None,
         "prompt_sha256": score.prompt_sha256,
         "value": outcome.estimate.value,
         "ci_low": outcome.estimate.ci_low,
         "ci_high": outcome.estimate.ci_high,
         "ci_method": interval_method(record.spec.bootstrap, record.spec.seed),
+        "lift": None,
+        "lift_low": None,
+        "lift_high": None,
         "state": outcome.state,
         "n": outcome.num_scored,
         "n_unparsed": outcome.num_unparsed,
         "sample_sha256": outcome.sample_sha256,
     }
-    score_id = content_id("score", {**content, "scorer_revision": endpoint.revision})
+    score_id = content_id("score", content)
     return {"score_id": score_id, **content, "run_id": record.run_id}
 
 

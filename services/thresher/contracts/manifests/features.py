@@ -17,6 +17,9 @@ class FeaturesManifest(Record):
     site: str
     num_latents: int
     num_rows: dict[SplitName, int]
+    """By split of the corpus."""
     stats: FileEntry
     exemplars: list[FileEntry]
+    output_tokens: FileEntry | None = None
+    """What the features do to the model's output, if it was computed."""
     code_version: str

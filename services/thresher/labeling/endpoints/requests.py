@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from thresher.contracts.errors import ThresherError
 from thresher.contracts.ids import canonical_json, sha256_hex
-
-Purpose = Literal["explain", "simulation", "detection"]
 
 
 class RequestFailedError(ThresherError):
@@ -20,12 +18,13 @@ class ModelRequest:
     """What is sent. Two requests of one content are one: their answer is asked for once.
 
     Args:
+        purpose: explain, or the score type it is for.
         body: the JSON body; holds `messages` for a chat, `prompt` for a plain completion.
         max_total_tokens: the most tokens that it can cost, prompt and answer.
         read_positions: for prompt log-probabilities, the only positions that will be read; others are not stored.
     """
 
-    purpose: Purpose
+    purpose: str
     model: str
     revision: str
     body: dict[str, Any]

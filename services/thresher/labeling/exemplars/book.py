@@ -5,7 +5,6 @@ Shapes: C tokens of a context.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from thresher.contracts.errors import IntegrityError
+from thresher.contracts.exemplars import EXEMPLAR_SPLITS, ExemplarKind, ExemplarSplit
 from thresher.contracts.ids import canonical_json, sha256_hex
 from thresher.contracts.manifests import FeaturesManifest
 from thresher.storage import ObjectStore
@@ -31,14 +31,13 @@ COLUMNS = [
     "tokens",
     "activations",
 ]
-Kind = Literal["top", "quantile", "negative"]
 
 
 @dataclass(frozen=True)
 class Exemplar:
     """A short run of tokens of one document, with a feature's activation on each."""
 
-    kind: Kind
+    kind: ExemplarKind
     rank: int
     quantile: int | None
     doc_id: str
@@ -76,7 +75,7 @@ class ExemplarBook:
     """The exemplars of some features, by feature and split.
 
     Raises:
-        IntegrityError: a document of theirs lies in both splits.
+        IntegrityError: a document of theirs lies in two splits.
     """
 
     def __init__(self, store: ObjectStore, manifest: FeaturesManifest, features: Iterable[int]) -> None:
@@ -86,7 +85,7 @@ class ExemplarBook:
         self._features = self._table["feature"].to_numpy()
         self._check_disjoint()
 
-    def of(self, feature: int, split: Literal["explain", "report"]) -> list[Exemplar]:
+    def of(self, feature: int, split: ExemplarSplit) -> list[Exemplar]:
         """A feature's exemplars in one split, in order of kind and rank."""
         start, stop = np.searchsorted(self._features, [feature, feature + 1])
         rows = self._table.slice(int(start), int(stop - start)).to_pylist()
@@ -94,18 +93,17 @@ class ExemplarBook:
         return sorted(exemplars, key=lambda exemplar: (exemplar.kind, exemplar.rank))
 
     def _check_disjoint(self) -> None:
-        by_split = {
-            split: set(
-                pc.unique(self._table.filter(pc.equal(self._table["split"], split))["doc_id"]).to_pylist()
-            )
-            for split in ("explain", "report")
-        }
-        shared = by_split["explain"] & by_split["report"]
-        if shared:
-            raise IntegrityError(
-                f"{len(shared)} documents ({min(shared)}, …) lie in both the explain and the report split: labels "
-                "would be scored on what they were written from. Make the features artifact again."
-            )
+        seen: set[str] = set()
+        for split in EXEMPLAR_SPLITS:
+            of_split = self._table.filter(pc.equal(self._table["split"], split))
+            documents = set(pc.unique(of_split["doc_id"]).to_pylist())
+            shared = seen & documents
+            if shared:
+                raise IntegrityError(
+                    f"{len(shared)} documents ({min(shared)}, …) lie in the {split} split and in another: labels would "
+                    "be scored on what they were written from. Make the features artifact again."
+                )
+            seen |= documents
 
 
 def sample_sha256(contexts: Sequence[Exemplar]) -> str:

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Sequence
 
-from thresher.labeling.exemplars.book import Exemplar, Kind
+from thresher.contracts.exemplars import ExemplarKind
+from thresher.labeling.exemplars.book import Exemplar
 
 
 def choose(
     exemplars: Sequence[Exemplar],
-    kind: Kind,
+    kind: ExemplarKind,
     count: int,
     taken: Collection[str],
     *,
@@ -30,7 +31,7 @@ def spread(items: Sequence[Exemplar], count: int) -> list[Exemplar]:
 
 
 def choose_kinds(
-    exemplars: Sequence[Exemplar], counts: Sequence[tuple[Kind, int]], *, num_tokens: int, seed: int
+    exemplars: Sequence[Exemplar], counts: Sequence[tuple[ExemplarKind, int]], *, num_tokens: int, seed: int
 ) -> list[Exemplar]:
     """Exemplars of several kinds in turn; a document is shown once."""
     chosen: list[Exemplar] = []

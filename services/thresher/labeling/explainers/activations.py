@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from thresher.contracts.exemplars import ExemplarKind
 from thresher.contracts.ids import canonical_json
 from thresher.contracts.states import State
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.requests import Answer, ModelRequest
-from thresher.labeling.exemplars.book import Exemplar, Kind
+from thresher.labeling.exemplars.book import Exemplar
 from thresher.labeling.exemplars.contexts import choose_kinds
 from thresher.labeling.explainers.phrase import Phrase, parse_phrase
 from thresher.labeling.explainers.spec import ExplainerSpec
@@ -47,7 +48,7 @@ class ActivationsExplainer:
     def exemplars(self, exemplars: Sequence[Exemplar]) -> list[Exemplar]:
         """The explain exemplars to show: the strongest, in order."""
         strongest = [item for item in exemplars if item.kind == "top"][: self._spec.num_exemplars]
-        counts: list[tuple[Kind, int]] = [("top", self._spec.num_exemplars)]
+        counts: list[tuple[ExemplarKind, int]] = [("top", self._spec.num_exemplars)]
         return choose_kinds(strongest, counts, num_tokens=self._spec.tokens_per_exemplar, seed=self._seed)
 
     def request(self, shown: Sequence[Exemplar]) -> ModelRequest:

@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from thresher.contracts.exemplars import ExemplarKind
 from thresher.labeling.endpoints.completions import first_token_request, read_first_token_logprobs
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.requests import ModelRequest
-from thresher.labeling.exemplars.book import Exemplar, Kind, sample_sha256
+from thresher.labeling.exemplars.book import Exemplar, sample_sha256
 from thresher.labeling.exemplars.contexts import choose_kinds
 from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.scorers.outcome import Outcome, outcome_of
@@ -48,7 +49,7 @@ class DetectionScorer:
     def contexts(self, exemplars: Sequence[Exemplar]) -> list[Exemplar]:
         """The report exemplars to ask about; firing ones from both ends of the scale."""
         num_top = (self._spec.num_active + 1) // 2
-        counts: list[tuple[Kind, int]] = [
+        counts: list[tuple[ExemplarKind, int]] = [
             ("top", num_top),
             ("quantile", self._spec.num_active - num_top),
             ("negative", self._spec.num_inactive),

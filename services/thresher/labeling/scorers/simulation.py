@@ -16,10 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from thresher.contracts.exemplars import ExemplarKind
 from thresher.labeling.endpoints.completions import prompt_logprobs_request, read_prompt_logprobs
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer, PromptTokens
 from thresher.labeling.endpoints.requests import ModelRequest
-from thresher.labeling.exemplars.book import Exemplar, Kind, sample_sha256
+from thresher.labeling.exemplars.book import Exemplar, sample_sha256
 from thresher.labeling.exemplars.contexts import choose_kinds
 from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.scorers.outcome import Outcome, outcome_of
@@ -63,7 +64,7 @@ class SimulationScorer:
 
     def contexts(self, exemplars: Sequence[Exemplar]) -> list[Exemplar]:
         """The report exemplars to predict."""
-        counts: list[tuple[Kind, int]] = [
+        counts: list[tuple[ExemplarKind, int]] = [
             ("top", self._spec.num_top),
             ("quantile", self._spec.num_quantile),
             ("negative", self._spec.num_negative),
