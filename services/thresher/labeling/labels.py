@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from thresher.contracts.exemplars import FIRING_KINDS
 from thresher.contracts.ids import content_id
 from thresher.contracts.states import State
 from thresher.labeling.budget.budget import BudgetExhaustedError
@@ -68,7 +69,7 @@ class LabelMaker:
             return selected.state
         least = self._spec.features.min_exemplars
         splits = (explain, self._book.of(selected.feature, "report"))
-        num_firing = min(sum(item.kind != "negative" for item in split) for split in splits)
+        num_firing = min(sum(item.kind in FIRING_KINDS for item in split) for split in splits)
         return State.OK if num_firing >= least else State.TOO_RARE
 
     def _row(
