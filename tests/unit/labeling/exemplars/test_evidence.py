@@ -69,4 +69,5 @@ def test_output_tokens_are_in_order_of_rank_and_of_the_wanted_features_alone(pla
 
 
 def test_an_artifact_without_an_output_side_has_none(planted_store, manifest) -> None:
-    assert ExemplarBook(planted_store, manifest, [3]).evidence(3).output_tokens == {}
+    without = manifest.model_copy(update={"output_tokens": None})
+    assert ExemplarBook(planted_store, without, [3]).evidence(3).output_tokens == {}
