@@ -63,7 +63,7 @@ class CircuitBreaker:
             self._state == "closed" and self._failures_in_a_row >= MAX_FAILURES
         ):
             longest_s = min(LONGEST_OPEN_S, FIRST_OPEN_S * 2**self._num_trips)
-            self._open(random.uniform(0.75, 1.0) * longest_s, reason, now_s)  # noqa: S311
+            self._open(random.uniform(0.75, 1.0) * longest_s, reason, now_s)
 
     def refused(self, reason: str, now_s: float) -> None:
         """It refuses the key or the model: somebody has to mend that, which takes longer."""

@@ -71,7 +71,7 @@ def _of_status(error: openai.APIStatusError, spec: EndpointSpec, server: Replica
 
 
 def _message(error: openai.APIStatusError) -> str:
-    return error.message[:MAX_MESSAGE_CHARACTERS]
+    return str(error.message)[:MAX_MESSAGE_CHARACTERS]
 
 
 def _lower_case(headers: Mapping[str, str]) -> dict[str, str]:

@@ -35,9 +35,7 @@ class ReplicaPool:
 
     def others_in(self, replica: Replica) -> bool:
         """Whether another server answers, as far as is known."""
-        return any(
-            other is not replica and other.breaker.state == "closed" for other in self.replicas
-        )
+        return any(other is not replica and other.breaker.state == "closed" for other in self.replicas)
 
     async def acquire(self, failed: Replica | None = None) -> Replica:
         """Wait for a server and take a slot of it; `failed` is the one that a repeated request comes from."""
@@ -87,9 +85,7 @@ class ReplicaPool:
         free = [
             replica
             for replica in self.replicas
-            if replica is not avoided
-            and (at_s := replica.available_at_s()) is not None
-            and at_s <= now_s
+            if replica is not avoided and (at_s := replica.available_at_s()) is not None and at_s <= now_s
         ]
         return min(
             free, key=lambda replica: (replica.num_in_flight + 1) / replica.server.weight, default=None

@@ -57,9 +57,7 @@ class Replica:
     async def close(self) -> None:
         await self._client.close()
 
-    async def attempt(
-        self, call: Callable[[openai.AsyncOpenAI], Awaitable[ResultT]]
-    ) -> ResultT | Failure:
+    async def attempt(self, call: Callable[[openai.AsyncOpenAI], Awaitable[ResultT]]) -> ResultT | Failure:
         """One try, of a slot that was taken; what it teaches about the server is kept."""
         started_s, settled = time.monotonic(), False
         try:
@@ -123,4 +121,5 @@ class Replica:
 
 def backoff_s(num_failures: int) -> float:
     """Twice as long each time, and never the same for two that failed together."""
-    return random.uniform(0.5, 1.0) * min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2**num_failures)  # noqa: S311
+    longest_s: float = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2**num_failures)
+    return random.uniform(0.5, 1.0) * longest_s
