@@ -5,7 +5,9 @@ from types import TracebackType
 from typing import Self
 from weakref import WeakValueDictionary
 
+from thresher.labeling.budget.account import Account
 from thresher.labeling.budget.budget import Budget
+from thresher.labeling.budget.prices import Charge, Usage
 from thresher.labeling.endpoints.client import EndpointClient
 from thresher.labeling.endpoints.requests import Answer, ModelRequest
 from thresher.labeling.endpoints.spec import EndpointSpec
@@ -19,10 +21,14 @@ class Exchange:
         client: the endpoint that is asked.
         ledger: where answers are kept; may be shared between exchanges.
         budget: what may be spent; shared likewise.
+        account: where it is noted what was asked for which feature; shared likewise.
     """
 
-    def __init__(self, client: EndpointClient, ledger: Ledger, budget: Budget) -> None:
+    def __init__(
+        self, client: EndpointClient, ledger: Ledger, budget: Budget, account: Account | None = None
+    ) -> None:
         self.client, self._ledger, self._budget = client, ledger, budget
+        self._account = account or Account(budget.prices)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
@@ -49,18 +55,28 @@ class Exchange:
         lock = self._locks.setdefault(request.sha256, asyncio.Lock())
         async with lock:
             stored = await self._ledger.find(request)
-            if stored is not None:
-                return stored
-            answer = await self._pay(request)
-            await self._ledger.append(request, answer)
-            return answer
+            answer = stored.answer if stored is not None else await self._pay(request)
+            if stored is None:
+                await self._ledger.append(request, answer)
+        is_paid = stored is None or stored.is_paid
+        self._account.note(request.sha256, request.purpose, request.model, _usage(answer), is_paid=is_paid)
+        return answer
 
     async def _pay(self, request: ModelRequest) -> Answer:
-        self._budget.reserve(request.max_total_tokens)
-        num_used = 0
+        most = self._charge(request, Usage(request.max_prompt_tokens, request.max_completion_tokens))
+        self._budget.reserve(most)
+        used = Charge()
         try:
-            answer = await self.client.send(request)
-            num_used = answer.num_tokens
+            # A garbled answer was paid for too, and nobody knows how much: it counts as the most it can have been.
+            answer = await self.client.send(request, on_wasted=lambda: self._budget.add(most))
+            used = self._charge(request, _usage(answer))
         finally:
-            self._budget.settle(request.max_total_tokens, num_used)
+            self._budget.settle(most, used)
         return answer
+
+    def _charge(self, request: ModelRequest, usage: Usage) -> Charge:
+        return self._budget.prices.charge(request.model, usage)
+
+
+def _usage(answer: Answer) -> Usage:
+    return Usage(answer.num_prompt_tokens, answer.num_completion_tokens, answer.num_cached_tokens)
