@@ -183,7 +183,9 @@ RESPONSES = pa.schema(
         pa.field("response", pa.string(), nullable=False),  # the raw JSON body
         pa.field("num_prompt_tokens", pa.int64(), nullable=False),
         pa.field("num_completion_tokens", pa.int64(), nullable=False),
-        pa.field("num_cached_tokens", pa.int64(), nullable=False),  # of the prompt, in the server's prefix cache
+        pa.field(
+            "num_cached_tokens", pa.int64(), nullable=False
+        ),  # of the prompt, in the server's prefix cache
         pa.field("received_at", pa.timestamp("us", tz="UTC"), nullable=False),
     ]
 )

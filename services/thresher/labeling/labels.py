@@ -7,6 +7,7 @@ from datetime import datetime
 from thresher.contracts.exemplars import FIRING_KINDS
 from thresher.contracts.ids import content_id
 from thresher.contracts.states import State
+from thresher.labeling.budget.account import charged_to
 from thresher.labeling.exemplars.book import ExemplarBook
 from thresher.labeling.exemplars.evidence import Evidence
 from thresher.labeling.exemplars.exemplar import sample_sha256
@@ -14,7 +15,7 @@ from thresher.labeling.explainers.explainer import Candidate, Explainer, Provena
 from thresher.labeling.explainers.phrase import Phrase
 from thresher.labeling.selection import SelectedFeature
 from thresher.labeling.spec import LabelSpec
-from thresher.labeling.workers import map_bounded
+from thresher.labeling.workers import WORKERS_PER_REQUEST, map_bounded
 from thresher.runtime.progress import Meter
 
 
@@ -47,11 +48,14 @@ class LabelMaker:
         """
 
         async def one(selected: SelectedFeature) -> Label:
-            label = await self._label(selected)
+            with charged_to(selected.feature):
+                label = await self._label(selected)
             meter.advance(1)
             return label
 
-        return await map_bounded(one, features, self._spec.explainer_endpoint.concurrency)
+        return await map_bounded(
+            one, features, WORKERS_PER_REQUEST * self._spec.explainer_endpoint.concurrency
+        )
 
     async def _label(self, selected: SelectedFeature) -> Label:
         evidence = self._book.evidence(selected.feature)

@@ -1,5 +1,6 @@
 """The artifact of a label run: tables of labels and scores, and the manifest that makes them whole."""
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,16 +12,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import thresher
+from thresher.contracts import paths
 from thresher.contracts.ids import content_id
-from thresher.contracts.manifests import FeaturesManifest, FileEntry, LabelManifest
+from thresher.contracts.manifests import Capabilities, FeaturesManifest, FileEntry, LabelManifest
 from thresher.contracts.schemas import LABELS, SCORES
+from thresher.labeling.budget.account import Account
+from thresher.labeling.budget.prices import Usage
 from thresher.labeling.labels import Label
 from thresher.labeling.ledger.ledger import Ledger
 from thresher.labeling.scorers.statistics import interval_method
 from thresher.labeling.scores import Score
 from thresher.labeling.spec import LabelSpec
 from thresher.storage import ObjectStore
-from thresher.storage.artifacts import check_sizes, publish_manifest, put_file
+from thresher.storage.artifacts import check_sizes, create_record, put_hashed_file
+
+logger = logging.getLogger(__name__)
 
 ROWS_PER_PART = 65_536
 NEVER = datetime.fromtimestamp(0, UTC)
@@ -34,15 +40,25 @@ class RunRecord:
     run_id: str
     artifact: str
     features: FeaturesManifest
+    capabilities: dict[str, Capabilities]
 
 
 def publish_run(
-    store: ObjectStore, record: RunRecord, labels: Sequence[Label], scores: Sequence[Score], ledger: Ledger
+    store: ObjectStore,
+    record: RunRecord,
+    labels: Sequence[Label],
+    scores: Sequence[Score],
+    ledgers: Sequence[Ledger],
+    account: Account,
 ) -> LabelManifest:
-    """Write the tables, then the manifest."""
-    label_files = _put_parts(store, record, "labels", label_rows(record, labels), LABELS)
+    """Write the tables, then the manifest. If another process made this run meanwhile, its manifest is returned.
+
+    Names of files hold their hashes: two processes at one run never touch each other's.
+    """
+    label_files = _put_parts(store, record, "labels", label_rows(record, labels, account), LABELS)
     score_files = _put_parts(store, record, "scores", score_rows(record, scores), SCORES)
-    responses, totals = ledger.parts(), ledger.totals()
+    responses = [entry for ledger in ledgers for entry in ledger.put_used(f"{record.artifact}/responses")]
+    totals = account.total()
     check_sizes(store, [*label_files, *score_files, *responses])
     masses = [score.outcome.digit_mass for score in scores if score.outcome.digit_mass is not None]
     manifest = LabelManifest(
@@ -58,12 +74,19 @@ def publish_run(
         num_calls=totals.num_calls,
         num_prompt_tokens=totals.num_prompt_tokens,
         num_completion_tokens=totals.num_completion_tokens,
+        usage=account.by_purpose(),
+        cost=totals.cost,
+        currency=record.spec.budget.currency,
+        capabilities=record.capabilities,
         labels=label_files,
         scores=score_files,
         responses=responses,
         code_version=thresher.__version__,
     )
-    return publish_manifest(store, record.artifact, manifest)
+    published = create_record(store, paths.manifest(record.artifact), manifest)
+    if published != manifest:
+        logger.warning("Another process has published label run %s: its labels stand.", record.run_id)
+    return published
 
 
 def mean_scores(scores: Sequence[Score]) -> dict[str, float]:
@@ -77,9 +100,10 @@ def mean_scores(scores: Sequence[Score]) -> dict[str, float]:
     return {name: fmean(found) for name, found in sorted(values.items())}
 
 
-def label_rows(record: RunRecord, labels: Sequence[Label]) -> list[dict[str, Any]]:
+def label_rows(record: RunRecord, labels: Sequence[Label], account: Account) -> list[dict[str, Any]]:
     """Rows of the labels table. A label that nothing was asked for dates from the run's last answer."""
     spec = record.spec
+    usage = account.usage_of_features()
     last_answer = max((label.received_at for label in labels if label.received_at), default=NEVER)
     return [
         {
@@ -96,9 +120,7 @@ def label_rows(record: RunRecord, labels: Sequence[Label]) -> list[dict[str, Any
             "decoding": label.provenance.decoding,
             "seed": spec.seed,
             "num_candidates": label.num_candidates,
-            "num_prompt_tokens": 0,
-            "num_completion_tokens": 0,
-            "cost": None,
+            **_cost_columns(usage.get(label.feature)),
             "run_id": record.run_id,
             "code_version": thresher.__version__,
             "created_at": label.received_at or last_answer,
@@ -106,6 +128,15 @@ def label_rows(record: RunRecord, labels: Sequence[Label]) -> list[dict[str, Any
         }
         for label in labels
     ]
+
+
+def _cost_columns(used: tuple[Usage, float | None] | None) -> dict[str, Any]:
+    usage, cost = used or (Usage(), 0.0)
+    return {
+        "num_prompt_tokens": usage.num_prompt_tokens,
+        "num_completion_tokens": usage.num_completion_tokens,
+        "cost": cost,
+    }
 
 
 def score_rows(record: RunRecord, scores: Sequence[Score]) -> list[dict[str, Any]]:
@@ -147,14 +178,14 @@ def _put_parts(
     return [
         _put_table(
             store,
-            f"{record.artifact}/{name}-{index:06d}.parquet",
+            f"{record.artifact}/{name}-{index:06d}",
             pa.Table.from_pylist(rows[start : start + ROWS_PER_PART], schema=schema),
         )
         for index, start in enumerate(range(0, max(len(rows), 1), ROWS_PER_PART))
     ]
 
 
-def _put_table(store: ObjectStore, key: str, table: pa.Table) -> FileEntry:
+def _put_table(store: ObjectStore, stem: str, table: pa.Table) -> FileEntry:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    return put_file(store, key, sink.getvalue().to_pybytes())
+    return put_hashed_file(store, stem, ".parquet", sink.getvalue().to_pybytes())

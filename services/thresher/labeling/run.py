@@ -5,36 +5,23 @@ The same spec resumes: stored answers are read back, only missing ones are asked
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
 
-import thresher
 from thresher.contracts import paths
-from thresher.contracts.ids import content_id
-from thresher.contracts.manifests import FeaturesManifest, LabelManifest
-from thresher.contracts.names import parse_reference
-from thresher.labeling.budget.budget import Budget
-from thresher.labeling.budget.estimate import estimate_tokens
-from thresher.labeling.endpoints.client import EndpointClient
-from thresher.labeling.endpoints.probe import check_logprobs, check_model, check_prompt_logprobs
+from thresher.contracts.manifests import Capabilities, LabelManifest
+from thresher.labeling.budget.plan import plan_run
+from thresher.labeling.endpoints.probe import check_context, check_model, probe
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
+from thresher.labeling.endpoints.spec import UNSTATED
+from thresher.labeling.exchanges import Exchanges, make_exchanges, open_clients
 from thresher.labeling.exemplars.book import ExemplarBook
-from thresher.labeling.explainers.activations import ActivationsExplainer
-from thresher.labeling.explainers.explainer import Explainer
 from thresher.labeling.labels import LabelMaker
-from thresher.labeling.ledger.exchange import Exchange
-from thresher.labeling.ledger.ledger import Ledger
+from thresher.labeling.opening import Opened, Panel, make_panel, open_spec
 from thresher.labeling.publish import RunRecord, publish_run
-from thresher.labeling.scorers.detection import DetectionScorer
-from thresher.labeling.scorers.simulation import SimulationScorer
-from thresher.labeling.scores import ScoreMaker, Scorer, pairings
+from thresher.labeling.scores import ScoreMaker, pairings
 from thresher.labeling.selection import SelectedFeature, select_features
 from thresher.labeling.spec import LabelSpec
-from thresher.runtime.model_identity import tokenizer_sha256
 from thresher.runtime.progress import progress
-from thresher.storage import ObjectStore, open_store
-from thresher.storage.artifacts import find_record, read_record, record_bytes
+from thresher.storage.artifacts import find_record, record_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -51,113 +38,73 @@ def label(spec: LabelSpec) -> LabelManifest:
         EndpointError: the endpoint cannot be reached, refuses, or keeps on failing. Run again to resume.
         IntegrityError: the features artifact is damaged, or its splits share documents.
     """
-    store = open_store(spec.root)
-    features, run_id, artifact = _resolve(store, spec)
-    made = find_record(store, paths.manifest(artifact), LabelManifest)
+    opened = open_spec(spec)
+    made = find_record(opened.store, paths.manifest(opened.artifact), LabelManifest)
     if made is not None:
         return made
-    return asyncio.run(_label(_open(store, spec, features, run_id, artifact)))
+    tokenizer = PromptTokenizer(spec.tokenizer)
+    selected = select_features(opened.store, opened.features, spec.features)
+    book = ExemplarBook(opened.store, opened.features, [item.feature for item in selected])
+    return asyncio.run(_label(opened, tokenizer, selected, book))
 
 
 def find_labels(spec: LabelSpec) -> LabelManifest | None:
     """The run that `label` would make, if it is made; asks nothing of a model."""
-    store = open_store(spec.root)
-    _, _, artifact = _resolve(store, spec)
-    return find_record(store, paths.manifest(artifact), LabelManifest)
+    opened = open_spec(spec)
+    return find_record(opened.store, paths.manifest(opened.artifact), LabelManifest)
 
 
-def _resolve(store: ObjectStore, spec: LabelSpec) -> tuple[FeaturesManifest, str, str]:
-    """The features to label, the id of the run, and where it lies."""
-    name, version = parse_reference("dictionary", spec.dictionary)
-    features = read_record(
-        store, paths.manifest(paths.features(name, version, spec.corpus)), FeaturesManifest
-    )
-    run_id = content_id(
-        "label_run",
-        {
-            "spec": spec.identity(),
-            "features_id": features.features_id,
-            "tokenizer_sha256": tokenizer_sha256("tokenizer", spec.tokenizer),
-            "code_version": thresher.__version__,
-        },
-    )
-    return features, run_id, paths.label_run(name, version, run_id)
+async def _label(
+    opened: Opened, tokenizer: PromptTokenizer, selected: list[SelectedFeature], book: ExemplarBook
+) -> LabelManifest:
+    spec = opened.spec
+    async with open_clients(opened) as (scoring, explaining):
+        cards = {client.spec.model: await check_model(client) for client in {explaining, scoring}}
+        exchanges = make_exchanges(opened, scoring, explaining, cards)
+        panel = make_panel(spec, tokenizer, exchanges.scoring, exchanges.explaining)
+        capabilities = await _probe(spec, tokenizer, exchanges, panel, book, selected)
+        async with exchanges.scoring, exchanges.explaining:
+            opened.store.put(paths.spec(opened.artifact), record_bytes(spec))
+            with progress("explain", len(selected), "features") as meter:
+                labels = await LabelMaker(spec, book, panel.explainer).make(selected, meter)
+            pairs = pairings(labels, spec.baseline.num_shuffles, spec.seed)
+            with progress("score", len(pairs) * len(panel.scorers), "scores") as meter:
+                scores = await ScoreMaker(spec, book, panel.scorers).make(pairs, meter)
+    if exchanges.budget.refusal is not None:
+        logger.warning("%s What is left is in state over_budget.", exchanges.budget.refusal)
+    record = RunRecord(spec, opened.run_id, opened.artifact, opened.features, capabilities)
+    manifest = publish_run(opened.store, record, labels, scores, exchanges.ledgers, exchanges.account)
+    for ledger in exchanges.ledgers:
+        ledger.seal()
+    return manifest
 
 
-@dataclass(frozen=True)
-class _Run:
-    store: ObjectStore
-    spec: LabelSpec
-    features: FeaturesManifest
-    run_id: str
-    artifact: str
-    tokenizer: PromptTokenizer
-    selected: list[SelectedFeature]
-    book: ExemplarBook
-
-
-def _open(
-    store: ObjectStore, spec: LabelSpec, features: FeaturesManifest, run_id: str, artifact: str
-) -> _Run:
-    """Check and read everything that needs no model."""
-    tokenizer = PromptTokenizer(spec.tokenizer)
-    selected = select_features(store, features, spec.features)
-    book = ExemplarBook(store, features, [item.feature for item in selected])
-    return _Run(store, spec, features, run_id, artifact, tokenizer, selected, book)
-
-
-async def _label(run: _Run) -> LabelManifest:
-    spec, dictionary = run.spec, run.features.dictionary
-    ledger = Ledger(run.store, dictionary.name, dictionary.version, run.run_id)
-    budget = Budget(spec.budget.max_tokens, ledger.num_tokens_paid())
-    async with AsyncExitStack() as stack:
-        scoring = await stack.enter_async_context(Exchange(EndpointClient(spec.endpoint), ledger, budget))
-        explaining = scoring
-        if spec.explainer.endpoint is not None:
-            client = EndpointClient(spec.explainer.endpoint)
-            explaining = await stack.enter_async_context(Exchange(client, ledger, budget))
-        explainer = ActivationsExplainer(spec.explainer, run.tokenizer, explaining, spec.seed)
-        scorers = _scorers(run, scoring)
-        _announce(run, explainer, scorers)
-        await _probe(run, scoring, explaining)
-        run.store.put(paths.spec(run.artifact), record_bytes(spec))
-        with progress("explain", len(run.selected), "features") as meter:
-            labels = await LabelMaker(spec, run.book, explainer).make(run.selected, meter)
-        pairs = pairings(labels, spec.baseline.num_shuffles, spec.seed)
-        with progress("score", len(pairs) * len(scorers), "scores") as meter:
-            scores = await ScoreMaker(spec, run.book, scorers).make(pairs, meter)
-    if budget.exhausted:
-        logger.warning(
-            "budget.max_tokens = %d is reached: the rest is in state over_budget.", spec.budget.max_tokens
-        )
-    record = RunRecord(spec, run.run_id, run.artifact, run.features)
-    return publish_run(run.store, record, labels, scores, ledger)
-
-
-def _announce(run: _Run, explainer: Explainer, scorers: Sequence[Scorer]) -> None:
-    spec = run.spec
-    num_tokens = estimate_tokens(run.book, run.selected, explainer, scorers, spec.baseline.num_shuffles)
-    logger.info("%d features will take about %d tokens.", len(run.selected), num_tokens)
-    if spec.budget.max_tokens is not None and num_tokens > spec.budget.max_tokens:
-        logger.warning(
-            "about %d tokens are needed, budget.max_tokens is %d.", num_tokens, spec.budget.max_tokens
-        )
-
-
-def _scorers(run: _Run, exchange: Exchange) -> list[Scorer]:
-    spec, scorers = run.spec, list[Scorer]()
-    if spec.simulation is not None:
-        scorers.append(SimulationScorer(spec.simulation, run.tokenizer, exchange, spec.bootstrap, spec.seed))
-    if spec.detection is not None:
-        scorers.append(DetectionScorer(spec.detection, run.tokenizer, exchange, spec.bootstrap, spec.seed))
-    return scorers
-
-
-async def _probe(run: _Run, scoring: Exchange, explaining: Exchange) -> None:
-    await check_model(explaining.client)
-    if explaining is not scoring:
-        await check_model(scoring.client)
-    if run.spec.simulation is not None:
-        await check_prompt_logprobs(scoring.client, run.tokenizer, run.spec.simulation.num_logprobs)
-    if run.spec.detection is not None:
-        await check_logprobs(scoring.client, run.tokenizer, run.spec.detection.num_logprobs)
+async def _probe(
+    spec: LabelSpec,
+    tokenizer: PromptTokenizer,
+    exchanges: Exchanges,
+    panel: Panel,
+    book: ExemplarBook,
+    selected: list[SelectedFeature],
+) -> dict[str, Capabilities]:
+    """What the endpoints can do, and whether that is enough. Says what the run will take."""
+    needs = [need for scorer in panel.scorers for need in scorer.needs]
+    found: dict[str, Capabilities] = {}
+    by_role = {"scorer": exchanges.scoring, "explainer": exchanges.explaining}
+    own = {"scorer": needs, "explainer": list(panel.explainer.needs)}
+    if exchanges.explaining is exchanges.scoring:
+        by_role, own = {"scorer": exchanges.scoring}, {"scorer": needs + own["explainer"]}
+    plan, sample = plan_run(spec, panel, book, selected)
+    logger.info("\n".join(plan.lines()))
+    for role, exchange in by_role.items():
+        card = await check_model(exchange.client)
+        found[role] = await probe(exchange.client, card, tokenizer, own[role])
+        mine = [request for request in sample if request.model == exchange.endpoint.model]
+        check_context(exchange.endpoint.servers[0].base_url, found[role], mine)
+        if exchange.endpoint.revision == UNSTATED:
+            logger.warning(
+                "The revision of %s is unstated: answers of other runs are taken only for a day, and only where the "
+                "server names the same weights. State endpoint.revision to keep them.",
+                exchange.endpoint.model,
+            )
+    return {"explainer": found["scorer"], **found}

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from thresher.contracts.states import State
+from thresher.labeling.budget.account import charged_to
 from thresher.labeling.budget.budget import BudgetExhaustedError
+from thresher.labeling.endpoints.needs import Need
 from thresher.labeling.endpoints.requests import ModelRequest, RequestFailedError
 from thresher.labeling.exemplars.book import Exemplar, ExemplarBook, sample_sha256
 from thresher.labeling.labels import Label
 from thresher.labeling.scorers.outcome import UNDEFINED, Outcome
 from thresher.labeling.shuffling import derangements
 from thresher.labeling.spec import LabelSpec
-from thresher.labeling.workers import map_bounded
+from thresher.labeling.workers import WORKERS_PER_REQUEST, map_bounded
 from thresher.runtime.progress import Meter
 
 MIN_DOCUMENTS = 2
@@ -23,6 +25,10 @@ class Scorer(Protocol):
 
     score_type: str
     prompt_sha256: str
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """What its endpoint must be able to do."""
 
     def contexts(self, exemplars: Sequence[Exemplar]) -> list[Exemplar]: ...
 
@@ -81,12 +87,13 @@ class ScoreMaker:
         """
 
         async def one(work: tuple[Pairing, Scorer]) -> Score:
-            score = await self._score(*work)
+            with charged_to(work[0].feature):
+                score = await self._score(*work)
             meter.advance(1)
             return score
 
         work = [(pair, scorer) for scorer in self._scorers for pair in pairs]
-        return await map_bounded(one, work, self._spec.endpoint.concurrency)
+        return await map_bounded(one, work, WORKERS_PER_REQUEST * self._spec.endpoint.concurrency)
 
     async def _score(self, pair: Pairing, scorer: Scorer) -> Score:
         contexts = scorer.contexts(self._book.of(pair.feature, "report"))

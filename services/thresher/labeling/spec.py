@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from thresher.config import Spec
 from thresher.contracts.errors import SpecError
+from thresher.labeling.budget.spec import BudgetSpec
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.explainers.spec import ActivationsSpec, ExplainerSpec
 from thresher.labeling.scorers.spec import BootstrapSpec, DetectionSpec, SimulationSpec
@@ -29,13 +30,6 @@ class BaselineSpec(Spec):
 
     num_shuffles: Annotated[int, Field(ge=0)] = 1
     """Other labels tried on each feature's contexts."""
-
-
-class BudgetSpec(Spec):
-    """A hard stop. What is left then is in state over_budget."""
-
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Prompt and completion tokens the run may spend; null for no limit. Answers stored by earlier runs are free."""
 
 
 class LabelSpec(Spec):
@@ -64,7 +58,7 @@ class LabelSpec(Spec):
     bootstrap: BootstrapSpec = BootstrapSpec()
     """Confidence intervals."""
     budget: BudgetSpec = BudgetSpec()
-    """Hard stop."""
+    """Hard stops on tokens and cost, and the prices."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of every sample, of the baseline and of the explainer's decoding."""
 
@@ -73,6 +67,19 @@ class LabelSpec(Spec):
         simulation = self.simulation
         if simulation is not None and simulation.num_top + simulation.num_quantile == 0:
             raise SpecError("simulation.num_top", 0, mend="Give it contexts in which the feature fires.")
+        return self
+
+    @model_validator(mode="after")
+    def _cost_has_prices(self) -> Self:
+        models = {self.endpoint.model, self.explainer_endpoint.model}
+        unpriced = sorted(models - self.budget.prices.keys())
+        if self.budget.max_cost is not None and unpriced:
+            raise SpecError(
+                "budget.prices",
+                sorted(self.budget.prices),
+                mend=f"budget.max_cost needs the price of {unpriced[0]}: "
+                f"budget.prices: {{{unpriced[0]}: {{prompt: …, completion: …}}}}, per million tokens.",
+            )
         return self
 
     @property

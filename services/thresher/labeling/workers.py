@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+WORKERS_PER_REQUEST = 2
+"""While one answer is parsed and made durable, another request is in flight."""
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 

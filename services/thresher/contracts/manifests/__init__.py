@@ -29,7 +29,7 @@ from thresher.contracts.manifests.harvest import (
     SiteFile,
     SiteSummary,
 )
-from thresher.contracts.manifests.labels import LabelManifest, PurposeUsage
+from thresher.contracts.manifests.labels import Capabilities, LabelManifest, PurposeUsage
 from thresher.contracts.manifests.metrics import NormBand, ReconstructionMetrics
 from thresher.contracts.manifests.record import FileEntry, Record
 from thresher.contracts.manifests.release import ReleaseFile, ReleaseGroup, ReleaseManifest
@@ -50,6 +50,7 @@ MANIFEST_KINDS: Mapping[str, type[Record]] = {
 __all__ = [
     "MANIFEST_KINDS",
     "SPLITS",
+    "Capabilities",
     "CorpusManifest",
     "DictionaryManifest",
     "DictionaryOrigin",

@@ -13,6 +13,7 @@ from thresher.contracts.exemplars import ExemplarKind
 from thresher.contracts.ids import canonical_json
 from thresher.contracts.states import State
 from thresher.labeling.budget.budget import BudgetExhaustedError
+from thresher.labeling.endpoints.needs import Need
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.requests import Answer, ModelRequest, RequestFailedError
 from thresher.labeling.exemplars.contexts import choose_kinds
@@ -51,6 +52,10 @@ class ActivationsExplainer:
             TEMPLATE.sha256,
             canonical_json(self._decoding()),
         )
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        return ()
 
     def shown(self, evidence: Evidence) -> list[Exemplar]:
         """The explain exemplars to show: the strongest, in order."""

@@ -85,7 +85,9 @@ class Ledger:
             places = await self._locate(request.sha256, fresh=fresh)
             try:
                 rows = [(await asyncio.to_thread(read_row, self._store, place), place) for place in places]
-            except ObjectMissingError:  # moved by another process, or put together with others, since it was found
+            except (
+                ObjectMissingError
+            ):  # moved by another process, or put together with others, since it was found
                 self._log.forget(request.sha256, places)
                 continue
             usable = [(row, place) for row, place in rows if self._is_usable(row)]

@@ -9,7 +9,15 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from thresher.labeling.budget.prices import Usage
-from thresher.labeling.ledger.rows import INDEX_COLUMNS, Place, Row, file_bytes, read_table, table_of, usage_of
+from thresher.labeling.ledger.rows import (
+    INDEX_COLUMNS,
+    Place,
+    Row,
+    file_bytes,
+    read_table,
+    table_of,
+    usage_of,
+)
 from thresher.storage import ObjectExistsError, ObjectMissingError, ObjectStore
 
 ROLL_AFTER_PARTS = 64

@@ -15,6 +15,7 @@ import numpy as np
 
 from thresher.contracts.exemplars import ExemplarKind
 from thresher.labeling.endpoints.completions import first_token_request, read_first_token_logprobs
+from thresher.labeling.endpoints.needs import Need
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.requests import ModelRequest
 from thresher.labeling.exemplars.book import Exemplar, sample_sha256
@@ -45,6 +46,10 @@ class DetectionScorer:
     ) -> None:
         self._spec, self._tokenizer, self._exchange = spec, tokenizer, exchange
         self._bootstrap, self._seed = bootstrap, seed
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        return (Need("logprobs", "detection.num_logprobs", self._spec.num_logprobs, "set detection to null"),)
 
     def contexts(self, exemplars: Sequence[Exemplar]) -> list[Exemplar]:
         """The report exemplars to ask about; firing ones from both ends of the scale."""

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from thresher.contracts.exemplars import ExemplarKind
 from thresher.labeling.endpoints.completions import prompt_logprobs_request, read_prompt_logprobs
+from thresher.labeling.endpoints.needs import Need
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer, PromptTokens
 from thresher.labeling.endpoints.requests import ModelRequest
 from thresher.labeling.exemplars.book import Exemplar, sample_sha256
@@ -61,6 +62,17 @@ class SimulationScorer:
         self._spec, self._tokenizer, self._exchange = spec, tokenizer, exchange
         self._bootstrap, self._seed = bootstrap, seed
         self._level_tokens = tokenizer.level_tokens()
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        return (
+            Need(
+                "prompt_logprobs",
+                "simulation.num_logprobs",
+                self._spec.num_logprobs,
+                "set simulation to null",
+            ),
+        )
 
     def contexts(self, exemplars: Sequence[Exemplar]) -> list[Exemplar]:
         """The report exemplars to predict."""

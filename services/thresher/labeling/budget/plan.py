@@ -1,0 +1,148 @@
+"""What a run will take, before anything is spent: calls, tokens, cost and time, from the prompts of a few features."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from thresher.contracts.states import State
+from thresher.labeling.budget.prices import Charge, PriceTable, Usage
+from thresher.labeling.endpoints.requests import ModelRequest
+from thresher.labeling.exemplars.book import ExemplarBook
+from thresher.labeling.opening import Panel
+from thresher.labeling.selection import SelectedFeature
+from thresher.labeling.spec import LabelSpec
+
+SAMPLE_SIZE = 8
+TYPICAL_LABEL = "references to the names of places and people"
+
+
+@dataclass(frozen=True)
+class PurposePlan:
+    """Of explaining, or of a score type with its baseline."""
+
+    num_calls: int
+    num_prompt_tokens: int
+    num_completion_tokens: int
+    cost: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An upper estimate: every answer as long as it may be, and none of them stored yet.
+
+    Args:
+        num_features: selected, dead and rare ones included.
+        num_asked: of them, those that a model is asked about.
+        num_sampled: whose prompts the estimate is made from.
+        seconds: at the rate given, or None.
+    """
+
+    num_features: int
+    num_asked: int
+    num_sampled: int
+    by_purpose: dict[str, PurposePlan]
+    currency: str
+    seconds: float | None = None
+
+    @property
+    def num_calls(self) -> int:
+        return sum(part.num_calls for part in self.by_purpose.values())
+
+    @property
+    def num_tokens(self) -> int:
+        parts = self.by_purpose.values()
+        return sum(part.num_prompt_tokens + part.num_completion_tokens for part in parts)
+
+    @property
+    def cost(self) -> float | None:
+        costs = [part.cost for part in self.by_purpose.values()]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if len(known) == len(costs) else None
+
+    def lines(self) -> list[str]:
+        """For people."""
+        head = (
+            f"{self.num_asked:,} of {self.num_features:,} features will take at most about {self.num_calls:,} calls, "
+            f"{self.num_tokens:,} tokens, {self._money(self.cost)} (from {self.num_sampled} features' prompts)."
+        )
+        parts = [
+            f"  {purpose}: {part.num_calls:,} calls, {part.num_prompt_tokens:,} prompt and "
+            f"{part.num_completion_tokens:,} completion tokens, {self._money(part.cost)}"
+            for purpose, part in self.by_purpose.items()
+        ]
+        time = [] if self.seconds is None else [f"  about {self.seconds / 3600:,.1f} hours at the rate given"]
+        return [head, *parts, *time]
+
+    def to_json(self) -> str:
+        totals = {"num_calls": self.num_calls, "num_tokens": self.num_tokens, "cost": self.cost}
+        return json.dumps({**asdict(self), **totals}, indent=1)
+
+    def _money(self, cost: float | None) -> str:
+        return "no price given" if cost is None else f"{cost:,.2f} {self.currency}"
+
+
+def sample_features(selected: Sequence[SelectedFeature]) -> list[int]:
+    """A few of the features a model will be asked about, evenly over their numbers."""
+    alive = [item.feature for item in selected if item.state == State.OK]
+    return (
+        [alive[int(index)] for index in np.unique(np.linspace(0, len(alive) - 1, SAMPLE_SIZE, dtype=int))]
+        if alive
+        else []
+    )
+
+
+def plan_run(
+    spec: LabelSpec,
+    panel: Panel,
+    book: ExemplarBook,
+    selected: Sequence[SelectedFeature],
+    calls_per_s: float | None = None,
+) -> tuple[Plan, list[ModelRequest]]:
+    """The plan, and the requests of the sampled features that it was made from."""
+    sample = sample_features(selected)
+    num_asked = sum(item.state == State.OK for item in selected)
+    requests, totals, calls = (
+        list[ModelRequest](),
+        defaultdict[tuple[str, str], Usage](Usage),
+        defaultdict[str, int](int),
+    )
+    for feature in sample:
+        evidence = book.evidence(feature)
+        report = evidence.of("report")
+        asked = [(request, 1) for request in panel.explainer.requests(evidence)]
+        for scorer in panel.scorers:
+            scored = scorer.requests(TYPICAL_LABEL, scorer.contexts(report))
+            asked += [(request, 1 + spec.baseline.num_shuffles) for request in scored]
+        for request, times in asked:
+            requests.append(request)
+            calls[request.purpose] += times
+            usage = Usage(times * request.max_prompt_tokens, times * request.max_completion_tokens)
+            totals[request.purpose, request.model] += usage
+    scale = num_asked / len(sample) if sample else 0.0
+    prices = PriceTable(spec.budget.prices)
+    by_purpose = {
+        purpose: _purpose_plan(
+            count, {m: usage for (p, m), usage in totals.items() if p == purpose}, scale, prices
+        )
+        for purpose, count in calls.items()
+    }
+    plan = Plan(len(selected), num_asked, len(sample), by_purpose, spec.budget.currency)
+    if calls_per_s:
+        plan = Plan(**{**vars(plan), "seconds": plan.num_calls / calls_per_s})
+    return plan, requests
+
+
+def _purpose_plan(
+    num_calls: int, by_model: dict[str, Usage], scale: float, prices: PriceTable
+) -> PurposePlan:
+    usage = sum(by_model.values(), Usage())
+    charge = sum((prices.charge(model, used) for model, used in by_model.items()), Charge())
+    return PurposePlan(
+        num_calls=round(scale * num_calls),
+        num_prompt_tokens=round(scale * usage.num_prompt_tokens),
+        num_completion_tokens=round(scale * usage.num_completion_tokens),
+        cost=None if charge.cost is None else scale * charge.cost,
+    )
