@@ -21,6 +21,7 @@ from thresher.labeling.endpoints.probe import check_logprobs, check_model, check
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.exemplars.book import ExemplarBook
 from thresher.labeling.explainers.activations import ActivationsExplainer
+from thresher.labeling.explainers.explainer import Explainer
 from thresher.labeling.labels import LabelMaker
 from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.ledger.ledger import Ledger
@@ -134,11 +135,11 @@ async def _label(run: _Run) -> LabelManifest:
         logger.warning(
             "budget.max_tokens = %d is reached: the rest is in state over_budget.", spec.budget.max_tokens
         )
-    record = RunRecord(spec, run.run_id, run.artifact, run.features, explainer)
+    record = RunRecord(spec, run.run_id, run.artifact, run.features)
     return publish_run(run.store, record, labels, scores, ledger)
 
 
-def _announce(run: _Run, explainer: ActivationsExplainer, scorers: Sequence[Scorer]) -> None:
+def _announce(run: _Run, explainer: Explainer, scorers: Sequence[Scorer]) -> None:
     spec = run.spec
     num_tokens = estimate_tokens(run.book, run.selected, explainer, scorers, spec.baseline.num_shuffles)
     logger.info("%d features will take about %d tokens.", len(run.selected), num_tokens)

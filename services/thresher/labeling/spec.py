@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from thresher.config import Spec
 from thresher.contracts.errors import SpecError
 from thresher.labeling.endpoints.spec import EndpointSpec
-from thresher.labeling.explainers.spec import ExplainerSpec
+from thresher.labeling.explainers.spec import ActivationsSpec, ExplainerSpec
 from thresher.labeling.scorers.spec import (
     BootstrapSpec,
     CascadeSpec,
@@ -60,7 +60,7 @@ class LabelSpec(Spec):
     """Who scores and, unless the explainer has its own, who writes the labels."""
     features: SelectionSpec = SelectionSpec()
     """Which features to label."""
-    explainer: ExplainerSpec = ExplainerSpec()
+    explainer: ExplainerSpec = ActivationsSpec()
     """How labels are written."""
     simulation: SimulationSpec | None = SimulationSpec()
     """Simulation scoring, or null to leave it out: it needs an endpoint that returns prompt log-probabilities."""
