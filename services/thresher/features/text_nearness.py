@@ -27,18 +27,15 @@ class TextNearness:
         counts_PD = term_counts(pool_token_ids_PC)
         num_windows_D = (counts_PD != 0).sum(axis=0)
         self._idf_D = np.log((1 + len(counts_PD)) / (1 + num_windows_D)) + 1
-        self._pool_PD = self._unit(counts_PD)
+        self._pool_PD = _normalised(counts_PD * self._idf_D)
 
     def cosines(
         self, token_ids_EC: npt.NDArray[np.int32], owner_E: npt.NDArray[np.int64], num_owners: int
     ) -> Doubles:
         """[B, P]: of the mean vector of the windows of each owner, with each window of the pool."""
         query_BD = np.zeros((num_owners, DIMENSIONS))
-        np.add.at(query_BD, owner_E, self._unit(term_counts(token_ids_EC)))
+        _add_unit_vectors(token_ids_EC, owner_E, self._idf_D, query_BD)
         return np.round(_normalised(query_BD) @ self._pool_PD.T, DECIMALS)
-
-    def _unit(self, counts: Doubles) -> Doubles:
-        return _normalised(counts * self._idf_D)
 
 
 def term_counts(token_ids_EC: npt.NDArray[np.int32]) -> Doubles:
@@ -57,6 +54,19 @@ def _count_terms(token_ids_EC: npt.NDArray[np.int32], counts_ED: Doubles) -> Non
             if token > 0:
                 before = mix(np.uint64(token_ids_EC[entry, token - 1]))
                 _count(counts_ED[entry], mix(before ^ np.uint64(token_ids_EC[entry, token])))
+
+
+@compiled
+def _add_unit_vectors(
+    token_ids_EC: npt.NDArray[np.int32], owner_E: npt.NDArray[np.int64], idf_D: Doubles, query_BD: Doubles
+) -> None:
+    for entry in range(token_ids_EC.shape[0]):
+        counts_1D = np.zeros((1, query_BD.shape[1]))
+        _count_terms(token_ids_EC[entry : entry + 1], counts_1D)
+        vector_D = counts_1D[0] * idf_D
+        norm = np.sqrt((vector_D * vector_D).sum())
+        if norm > 0:
+            query_BD[owner_E[entry]] += vector_D / norm
 
 
 @compiled
