@@ -17,7 +17,7 @@ from thresher.contracts.names import parse_reference
 from thresher.labeling.budget.budget import Budget
 from thresher.labeling.budget.estimate import estimate_tokens
 from thresher.labeling.endpoints.client import EndpointClient
-from thresher.labeling.endpoints.probe import check_logprobs, check_model, check_prompt_logprobs
+from thresher.labeling.endpoints.probe import check_model
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.exemplars.book import ExemplarBook
 from thresher.labeling.explainers.activations import ActivationsExplainer
@@ -26,11 +26,11 @@ from thresher.labeling.labels import LabelMaker
 from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.ledger.ledger import Ledger
 from thresher.labeling.publish import RunRecord, publish_run
-from thresher.labeling.scorers.detection import DetectionScorer
+from thresher.labeling.scorers.build import build_scorers, check_scorers
+from thresher.labeling.scorers.calibration import calibrate
 from thresher.labeling.scorers.reading import Sampling
 from thresher.labeling.scorers.scorer import Scorer
 from thresher.labeling.scorers.sequential import SequentialScoring
-from thresher.labeling.scorers.simulation import SimulationScorer
 from thresher.labeling.scores import ScoreMaker, contests
 from thresher.labeling.selection import SelectedFeature, select_features
 from thresher.labeling.spec import LabelSpec
@@ -121,7 +121,7 @@ async def _label(run: _Run) -> LabelManifest:
             explaining = await stack.enter_async_context(Exchange(client, ledger, budget))
         explainer = ActivationsExplainer(spec.explainer, run.tokenizer, explaining, spec.seed)
         sequential = SequentialScoring(spec.bootstrap, spec.stopping, spec.seed)
-        scorers = _scorers(run, scoring, Sampling(spec.seed, sequential.num_batches))
+        scorers = build_scorers(spec, run.tokenizer, scoring, Sampling(spec.seed, sequential.num_batches))
         _announce(run, explainer, scorers)
         await _probe(run, scoring, explaining)
         run.store.put(paths.spec(run.artifact), record_bytes(spec))
@@ -129,6 +129,8 @@ async def _label(run: _Run) -> LabelManifest:
             labels = await LabelMaker(spec, run.book, explainer).make(run.selected, meter)
         densities = {item.feature: item.density for item in run.selected}
         listed = contests(labels, densities, spec.baseline.num_shuffles, spec.seed)
+        own = [(contest.feature, contest.claims[0].text) for contest in listed]
+        await calibrate(scorers, own, run.book, spec.endpoint.concurrency)
         with progress("score", len(listed), "features") as meter:
             scores = await ScoreMaker(spec, run.book, scorers, sequential).make(listed, meter)
     if budget.exhausted:
@@ -149,20 +151,8 @@ def _announce(run: _Run, explainer: Explainer, scorers: Sequence[Scorer]) -> Non
         )
 
 
-def _scorers(run: _Run, exchange: Exchange, sampling: Sampling) -> list[Scorer]:
-    spec, scorers = run.spec, list[Scorer]()
-    if spec.simulation is not None:
-        scorers.append(SimulationScorer(spec.simulation, run.tokenizer, exchange, sampling))
-    if spec.detection is not None:
-        scorers.append(DetectionScorer(spec.detection, run.tokenizer, exchange, sampling))
-    return scorers
-
-
 async def _probe(run: _Run, scoring: Exchange, explaining: Exchange) -> None:
     await check_model(explaining.client)
     if explaining is not scoring:
         await check_model(scoring.client)
-    if run.spec.simulation is not None:
-        await check_prompt_logprobs(scoring.client, run.tokenizer, run.spec.simulation.num_logprobs)
-    if run.spec.detection is not None:
-        await check_logprobs(scoring.client, run.tokenizer, run.spec.detection.num_logprobs)
+    await check_scorers(run.spec, scoring.client, run.tokenizer)
