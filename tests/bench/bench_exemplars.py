@@ -73,20 +73,20 @@ def _print(num_tokens: int, rounds: list[dict[str, dict[str, Any]]]) -> None:
             print(f"{side:<9}  failed: {next(run['failed'] for run in runs if 'failed' in run)}")
             continue
         total_s = median(run["total_s"] for run in runs)
-        counts = "".join(
-            f"{runs[0].get(name, ''):>{width}}" for name, width in (("num_latents", 9), ("num_examples", 11))
-        )
-        memory = f"{max(run['peak_rss_mib'] for run in runs):>10.0f}{max(run['rss_before_mib'] for run in runs):>12.0f}"
-        print(f"{side:<9}{total_s:>8.2f}{num_tokens / total_s:>11.0f}{counts}{memory}")
+        latents, examples = (runs[0].get(name, "") for name in ("num_latents", "num_examples"))
+        peak, before = (max(run[name] for run in runs) for name in ("peak_rss_mib", "rss_before_mib"))
+        rate = num_tokens / total_s
+        print(f"{side:<9}{total_s:>8.2f}{rate:>11.0f}{latents:>9}{examples:>11}{peak:>10.0f}{before:>12.0f}")
         if side == "delphi":
             ours = median(item["ours"]["total_s"] for item in rounds)
             print(f"ours is {total_s / ours:.1f} x as fast; goal {GOAL_OF_DELPHI:.0f} x")
 
 
 def _delphi_versions(python: Path) -> dict[str, str]:
-    code = "import json; from importlib.metadata import version; print(json.dumps({name: version(name) for name in ('eai-delphi', 'torch', 'numpy')}))"
+    names = ("eai-delphi", "torch", "numpy")
+    code = f"import json; from importlib.metadata import version; print(json.dumps([version(n) for n in {names}]))"
     done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True)
-    return {f"delphi's {name}": found for name, found in json.loads(done.stdout).items()}
+    return {f"delphi's {name}": found for name, found in zip(names, json.loads(done.stdout), strict=True)}
 
 
 def _processor() -> str:
