@@ -15,7 +15,13 @@ from thresher.labeling.explainers.spec import (
     SingleTokenSpec,
     gives_several,
 )
-from thresher.labeling.scorers.spec import BootstrapSpec, DetectionSpec, SimulationSpec
+from thresher.labeling.scorers.spec import (
+    BootstrapSpec,
+    CascadeSpec,
+    DetectionSpec,
+    SimulationSpec,
+    StoppingSpec,
+)
 
 Operational = {"operational": True}
 SCORERS = ("simulation", "detection")
@@ -36,7 +42,7 @@ class BaselineSpec(Spec):
     """The same scores with labels of other features: what a label must beat."""
 
     num_shuffles: Annotated[int, Field(ge=0)] = 1
-    """Other labels tried on each feature's contexts."""
+    """Other labels tried on each feature's contexts, drawn from features of similar density."""
 
 
 class BudgetSpec(Spec):
@@ -71,6 +77,10 @@ class LabelSpec(Spec):
     """Simulation scoring, or null to leave it out: it needs an endpoint that returns prompt log-probabilities."""
     detection: DetectionSpec | None = DetectionSpec()
     """Detection scoring, or null to leave it out."""
+    stopping: StoppingSpec | None = None
+    """Stop scoring a label once its interval is narrow enough; null scores one batch of contexts."""
+    cascade: CascadeSpec | None = None
+    """Cheap scorers first, the others for labels that pass; null runs all on all."""
     baseline: BaselineSpec = BaselineSpec()
     """Shuffled labels."""
     bootstrap: BootstrapSpec = BootstrapSpec()
@@ -97,6 +107,15 @@ class LabelSpec(Spec):
                 allowed=scorers,
                 mend="Name a scorer that this run has, or add it.",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _cascade_names_scorers(self) -> Self:
+        for name in self.cascade.first if self.cascade is not None else ():
+            if getattr(self, name, None) is None or name not in SCORERS:
+                raise SpecError(
+                    "cascade.first", name, allowed=SCORERS, mend="Name scorers that are not null."
+                )
         return self
 
     @property

@@ -7,32 +7,21 @@ the label was chosen by, it would be too high by what chance gave the winner (th
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from thresher.contracts.states import State
 from thresher.labeling.budget.budget import BudgetExhaustedError
 from thresher.labeling.endpoints.requests import ModelRequest, RequestFailedError
 from thresher.labeling.exemplars.evidence import Evidence
-from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.explainers.explainer import Candidate
 from thresher.labeling.explainers.phrase import Phrase
-from thresher.labeling.scorers.outcome import Outcome
+from thresher.labeling.scorers.intervals import MIN_DOCUMENTS, plain_value
+from thresher.labeling.scorers.reading import Trial
+from thresher.labeling.scorers.scorer import Scorer
 from thresher.labeling.workers import map_bounded
 
-MIN_DOCUMENTS = 2
 WORST_LAST = (State.OVER_BUDGET, State.API_ERROR, State.REFUSED, State.UNPARSABLE, State.UNDEFINED)
 """The state of a label without any usable candidate: the first of these that one of them is in. What a larger budget
 or another attempt would mend comes first."""
-
-
-class ChoiceScorer(Protocol):
-    """What of a scorer a choice needs."""
-
-    def contexts(self, exemplars: Sequence[Exemplar]) -> list[Exemplar]: ...
-
-    def requests(self, label: str, contexts: Sequence[Exemplar]) -> list[ModelRequest]: ...
-
-    async def score(self, label: str, contexts: Sequence[Exemplar]) -> Outcome: ...
 
 
 @dataclass(frozen=True)
@@ -50,15 +39,14 @@ class CandidateChooser:
         scorer: what decides; None where the explainer gives one candidate, and there is nothing to decide.
     """
 
-    def __init__(self, scorer: ChoiceScorer | None) -> None:
+    def __init__(self, scorer: Scorer | None) -> None:
         self._scorer = scorer
 
     def requests(self, evidence: Evidence, typical_label: str, num_candidates: int) -> list[ModelRequest]:
         """What a choice among so many will ask."""
         if self._scorer is None:
             return []
-        contexts = self._scorer.contexts(evidence.of("select"))
-        return self._scorer.requests(typical_label, contexts) * num_candidates
+        return self._scorer.requests(typical_label, _trials(self._scorer, evidence)) * num_candidates
 
     async def choose(self, candidates: Sequence[Candidate], evidence: Evidence) -> Chosen:
         """The candidate with the highest score; of equal ones, the first.
@@ -75,11 +63,11 @@ class CandidateChooser:
             return Chosen(_worst(candidates))
         if self._scorer is None or len(usable) == 1:
             return Chosen(usable[0])
-        contexts = self._scorer.contexts(evidence.of("select"))
-        if len(contexts) < MIN_DOCUMENTS:
+        trials = _trials(self._scorer, evidence)
+        if len({trial.document for trial in trials}) < MIN_DOCUMENTS:
             return Chosen(usable[0])
         try:
-            scores = await _scores(self._scorer, usable, contexts)
+            scores = await _scores(self._scorer, usable, trials)
         except BudgetExhaustedError:
             first = usable[0]
             cut = Candidate(Phrase(State.OVER_BUDGET, None), first.provenance, first.shown, first.answers)
@@ -87,18 +75,24 @@ class CandidateChooser:
         return Chosen(usable[scores.index(max(scores))], len(usable))
 
 
-async def _scores(
-    scorer: ChoiceScorer, candidates: Sequence[Candidate], contexts: Sequence[Exemplar]
-) -> list[float]:
+def _trials(scorer: Scorer, evidence: Evidence) -> list[Trial]:
+    """One batch: a choice is no report."""
+    return [trial for trial in scorer.trials(evidence.feature, evidence.of("select")) if trial.batch == 0]
+
+
+async def _scores(scorer: Scorer, candidates: Sequence[Candidate], trials: Sequence[Trial]) -> list[float]:
     """Of each candidate; minus infinity where there is none."""
 
     async def score(candidate: Candidate) -> float:
         assert candidate.phrase.text is not None
         try:
-            value = (await scorer.score(candidate.phrase.text, contexts)).estimate.value
+            readings = await scorer.observe(candidate.phrase.text, trials)
         except RequestFailedError:
             return -math.inf
-        return -math.inf if value is None else value
+        observed = scorer.measures(readings)[scorer.name]
+        value = plain_value(observed)
+        is_read = observed.num_unparsed <= observed.num_scored
+        return value if is_read and not math.isnan(value) else -math.inf
 
     return await map_bounded(score, candidates, len(candidates))
 

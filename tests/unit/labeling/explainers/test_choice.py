@@ -9,44 +9,54 @@ import pytest
 from thresher.contracts.states import State
 from thresher.labeling.budget.budget import BudgetExhaustedError
 from thresher.labeling.endpoints.requests import ModelRequest, RequestFailedError
+from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.exemplars.evidence import Evidence
 from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.explainers.choice import CandidateChooser, Chosen
 from thresher.labeling.explainers.explainer import Candidate, Provenance
 from thresher.labeling.explainers.phrase import Phrase
-from thresher.labeling.scorers.outcome import Outcome
-from thresher.labeling.scorers.statistics import Estimate
+from thresher.labeling.scorers.observations import Observations, accuracy
+from thresher.labeling.scorers.reading import Reading, Trial
 
 
 class GivenScores:
     """A scorer that knows what it says of each label, and remembers on what it was asked."""
 
+    name, prompt_sha256 = "detection", "p"
+    endpoint = EndpointSpec(model="m", base_url="http://localhost/v1")
+
     def __init__(self, scores: dict[str, float | Exception | None]) -> None:
         self._scores, self.documents, self.asked = scores, set[str](), list[str]()
 
-    def contexts(self, exemplars: Sequence[Exemplar]) -> list[Exemplar]:
-        return list(exemplars)
+    def trials(self, feature: int, exemplars: Sequence[Exemplar]) -> list[Trial]:
+        """The last text is of a second batch, which is not for choices."""
+        last = len(exemplars) - 1
+        return [Trial(feature, int(index == last), index, (item,)) for index, item in enumerate(exemplars)]
 
-    def requests(self, label: str, contexts: Sequence[Exemplar]) -> list[ModelRequest]:
+    def requests(self, label: str, trials: Sequence[Trial]) -> list[ModelRequest]:
         return [
-            ModelRequest("detection", "m", "1", {"prompt": [label, item.doc_id]}, 10) for item in contexts
+            ModelRequest("detection", "m", "1", {"prompt": [label, item.document]}, 10) for item in trials
         ]
 
-    async def score(self, label: str, contexts: Sequence[Exemplar]) -> Outcome:
-        self.documents |= {item.doc_id for item in contexts}
+    async def observe(self, label: str, trials: Sequence[Trial]) -> list[Reading]:
+        """As many right of a hundred texts as the score says."""
+        self.documents |= {item.document for item in trials}
         self.asked.append(label)
-        value = self._scores[label]
-        if isinstance(value, Exception):
-            raise value
-        state = State.UNDEFINED if value is None else State.OK
-        return Outcome(state, Estimate(value, None, None), 1, 0, "")
+        score = self._scores[label]
+        if isinstance(score, Exception):
+            raise score
+        said = np.full(100, np.nan) if score is None else np.arange(100) < 100 * score
+        return [Reading("d", np.ones(1), np.array([float(one)])) for one in said]
+
+    def measures(self, readings: Sequence[Reading]) -> dict[str, Observations]:
+        return {self.name: accuracy(readings)}
 
 
 def candidate(text: str | None, state: State = State.OK) -> Candidate:
     return Candidate(Phrase(state, text), Provenance("activations", "m", "1", "p", f"{text}"), ())
 
 
-def evidence(num_select: int = 3) -> Evidence:
+def evidence(num_select: int = 4) -> Evidence:
     def texts(split: str, count: int) -> tuple[Exemplar, ...]:
         return tuple(
             Exemplar("top", rank, None, f"{split}-{rank}", rank, 0, (" a",), np.ones(1, np.float32))
@@ -61,7 +71,7 @@ def evidence(num_select: int = 3) -> Evidence:
 
 
 def choose(
-    scores: dict[str, float | Exception | None], *candidates: Candidate, num_select: int = 3
+    scores: dict[str, float | Exception | None], *candidates: Candidate, num_select: int = 4
 ) -> tuple[Chosen, GivenScores]:
     scorer = GivenScores(scores)
     return asyncio.run(CandidateChooser(scorer).choose(candidates, evidence(num_select))), scorer
@@ -79,7 +89,7 @@ def test_of_equal_scores_the_first_wins() -> None:
 
 @pytest.mark.parametrize("failure", [None, RequestFailedError("no")])
 def test_candidates_without_a_score_rank_last(failure) -> None:
-    chosen, _ = choose({"a": failure, "b": -0.9}, *map(candidate, "ab"))
+    chosen, _ = choose({"a": failure, "b": 0.0}, *map(candidate, "ab"))
     assert (chosen.candidate.phrase.text, chosen.num_candidates) == ("b", 2)
     assert choose({"a": failure, "b": failure}, *map(candidate, "ab"))[0].candidate.phrase.text == "a"
 
@@ -98,7 +108,7 @@ def test_one_usable_candidate_needs_no_score() -> None:
 
 
 def test_too_few_select_texts_cannot_tell() -> None:
-    chosen, scorer = choose({}, *map(candidate, "ab"), num_select=1)
+    chosen, scorer = choose({}, *map(candidate, "ab"), num_select=2)
     assert (chosen.candidate.phrase.text, chosen.num_candidates) == ("a", 1)
     assert scorer.asked == []
 
