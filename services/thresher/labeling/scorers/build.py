@@ -1,8 +1,12 @@
 """The scorers that a run asks for, cheap ones first, and whether its endpoint can do what they need."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from thresher.labeling.endpoints.client import EndpointClient
 from thresher.labeling.endpoints.probe import check_logprobs, check_prompt_logprobs
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
+from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.scorers.detection import DetectionScorer
 from thresher.labeling.scorers.fuzzing import FuzzingScorer
@@ -15,11 +19,22 @@ from thresher.labeling.scorers.simulation_tokens import TokenSimulationScorer
 from thresher.labeling.spec import LabelSpec
 
 
-def build_scorers(
-    spec: LabelSpec, tokenizer: PromptTokenizer, exchange: Exchange, sampling: Sampling
-) -> list[Scorer]:
+@dataclass(frozen=True)
+class ScorerTools:
+    """What scorers are made with.
+
+    Args:
+        exchange_of: where an endpoint is asked; of None, the run's own.
+    """
+
+    tokenizer: PromptTokenizer
+    exchange_of: Callable[[EndpointSpec | None], Exchange]
+    sampling: Sampling
+
+
+def build_scorers(spec: LabelSpec, given: ScorerTools) -> list[Scorer]:
     """Raises: SpecError: the tokenizer does not serve for simulation."""
-    tools = (tokenizer, exchange, sampling)
+    tools = (given.tokenizer, given.exchange_of(None), given.sampling)
     scorers = list[Scorer]()
     if spec.detection is not None:
         scorers.append(DetectionScorer(spec.detection, *tools))
