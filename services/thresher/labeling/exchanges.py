@@ -1,68 +1,82 @@
-"""The endpoints of a run, each with its ledger, under one budget and one account."""
+"""An exchange for each model that a run asks, all under one budget and one account."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
 
 from thresher.labeling.budget.account import Account
 from thresher.labeling.budget.budget import Budget
-from thresher.labeling.budget.prices import Charge, PriceTable
+from thresher.labeling.budget.prices import PriceTable
+from thresher.labeling.budget.spec import BudgetSpec
 from thresher.labeling.endpoints.client import EndpointClient
+from thresher.labeling.endpoints.model_client import ModelClient
 from thresher.labeling.endpoints.models import ModelCard
 from thresher.labeling.endpoints.spec import UNSTATED, EndpointSpec
 from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.ledger.ledger import Ledger, shelf_of
-from thresher.labeling.opening import Opened
+from thresher.storage import ObjectStore
 
 
-@dataclass(frozen=True)
 class Exchanges:
-    """Where a run asks. `explaining` is `scoring` itself unless the explainer has an endpoint of its own."""
+    """Opened when they are first needed, closed together. Equal endpoints share one, and its concurrency.
 
-    scoring: Exchange
-    explaining: Exchange
-    ledgers: tuple[Ledger, ...]
-    budget: Budget
-    account: Account
+    Args:
+        default: the endpoint of whoever has none of its own.
+        limits: what may be spent, and what tokens cost.
+    """
 
+    def __init__(self, default: EndpointSpec, limits: BudgetSpec) -> None:
+        self._default = default
+        prices = PriceTable(limits.prices)
+        self.budget = Budget(limits.max_tokens, max_cost=limits.max_cost, prices=prices)
+        self.account = Account(prices)
+        self.ledgers: dict[str, Ledger] = {}
+        self._by_endpoint: dict[str, Exchange] = {}
+        self._in_process: list[Exchange] = []
 
-@asynccontextmanager
-async def open_clients(opened: Opened) -> AsyncIterator[tuple[EndpointClient, EndpointClient]]:
-    """The scorer's and the explainer's client; one and the same if they share the endpoint."""
-    async with AsyncExitStack() as stack:
-        scoring = EndpointClient(opened.spec.endpoint)
-        stack.push_async_callback(scoring.close)
-        explaining = scoring
-        if opened.spec.explainer.endpoint is not None:
-            explaining = EndpointClient(opened.spec.explainer.endpoint)
-            stack.push_async_callback(explaining.close)
-        yield scoring, explaining
+    async def __aenter__(self) -> Self:
+        return self
 
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for exchange in self._all():
+            await exchange.__aexit__(kind, error, trace)
 
-def make_exchanges(
-    opened: Opened, scoring: EndpointClient, explaining: EndpointClient, cards: Mapping[str, ModelCard]
-) -> Exchanges:
-    """Open the ledgers; `cards` says what is served, by the name of the model."""
-    ledgers: dict[str, Ledger] = {}
-    spent, prices = Charge(), PriceTable(opened.spec.budget.prices)
+    def of(self, endpoint: EndpointSpec | None) -> Exchange:
+        """Of an endpoint, or of the default one."""
+        spec = endpoint or self._default
+        key = spec.model_dump_json()
+        if key not in self._by_endpoint:
+            self._by_endpoint[key] = Exchange(EndpointClient(spec), None, self.budget, self.account)
+        return self._by_endpoint[key]
 
-    def ledger_of(endpoint: EndpointSpec) -> Ledger:
-        nonlocal spent
-        card = cards.get(endpoint.model)
-        shelf = shelf_of(endpoint.model, endpoint.revision, card.root if card else None)
-        if shelf not in ledgers:
-            ledgers[shelf] = Ledger(
-                opened.store, shelf, opened.run_id, is_dated=endpoint.revision == UNSTATED
-            )
-            spent += prices.charge(endpoint.model, ledgers[shelf].paid())
-        return ledgers[shelf]
+    def around(self, client: ModelClient) -> Exchange:
+        """Of a model in this process."""
+        self._in_process.append(Exchange(client, None, self.budget, self.account))
+        return self._in_process[-1]
 
-    by_client = {id(client): ledger_of(client.spec) for client in (scoring, explaining)}
-    limits = opened.spec.budget
-    budget = Budget(limits.max_tokens, spent, max_cost=limits.max_cost, prices=prices)
-    account = Account(prices)
-    exchange = Exchange(scoring, by_client[id(scoring)], budget, account)
-    other = exchange
-    if explaining is not scoring:
-        other = Exchange(explaining, by_client[id(explaining)], budget, account)
-    return Exchanges(exchange, other, tuple(ledgers.values()), budget, account)
+    @property
+    def clients(self) -> list[EndpointClient]:
+        """Of every endpoint asked, the first one first: what they can do is found out before they are asked."""
+        found = [exchange.client for exchange in self._by_endpoint.values()]
+        return [client for client in found if isinstance(client, EndpointClient)]
+
+    def open_ledgers(self, store: ObjectStore, run_id: str, cards: Mapping[str, ModelCard]) -> None:
+        """From now on anything can be asked. What earlier attempts at the run have spent counts.
+
+        Args:
+            cards: what is served, by the address of the endpoint.
+        """
+        for exchange in self._all():
+            spec = exchange.endpoint
+            card = cards.get(spec.servers[0].base_url)
+            shelf = shelf_of(spec.model, spec.revision, card.root if card else None)
+            if shelf not in self.ledgers:
+                is_dated = spec.revision == UNSTATED
+                self.ledgers[shelf] = Ledger(store, shelf, run_id, is_dated=is_dated)
+                self.budget.add(self.budget.prices.charge(spec.model, self.ledgers[shelf].paid()))
+            exchange.open(self.ledgers[shelf])
+
+    def _all(self) -> list[Exchange]:
+        return [*self._by_endpoint.values(), *self._in_process]

@@ -1,6 +1,6 @@
-"""What a run needs before any model is asked: the features, the tokenizer, the evidence, and who explains and scores."""
+"""What a run needs before any model is asked: what is to be labelled, and who explains and scores."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import thresher
@@ -9,21 +9,26 @@ from thresher.contracts.ids import content_id
 from thresher.contracts.manifests import FeaturesManifest
 from thresher.contracts.names import parse_reference
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
-from thresher.labeling.explainers.activations import ActivationsExplainer
+from thresher.labeling.exchanges import Exchanges
+from thresher.labeling.exemplars.book import ExemplarBook
+from thresher.labeling.explainers.build import ExplainerTools, build_explainer
 from thresher.labeling.explainers.explainer import Explainer
+from thresher.labeling.explainers.spec import SelfExplainingSpec, subject_folders
 from thresher.labeling.ledger.exchange import Exchange
-from thresher.labeling.scorers.detection import DetectionScorer
-from thresher.labeling.scorers.simulation import SimulationScorer
-from thresher.labeling.scores import Scorer
+from thresher.labeling.scorers.build import ScorerTools, build_scorers
+from thresher.labeling.scorers.reading import Sampling
+from thresher.labeling.scorers.scorer import Scorer
+from thresher.labeling.scorers.sequential import SequentialScoring
+from thresher.labeling.selection import SelectedFeature
 from thresher.labeling.spec import LabelSpec
-from thresher.runtime.model_identity import tokenizer_sha256
+from thresher.runtime.model_identity import identify_model, tokenizer_sha256
 from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import read_record
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A spec with all that it names, checked and read.
+    """A spec and the features that it names.
 
     Args:
         run_id: content id of the run.
@@ -35,9 +40,6 @@ class Opened:
     features: FeaturesManifest
     run_id: str
     artifact: str
-
-    def tokenizer(self) -> PromptTokenizer:
-        return PromptTokenizer(self.spec.tokenizer)
 
 
 def open_spec(spec: LabelSpec) -> Opened:
@@ -57,6 +59,7 @@ def open_spec(spec: LabelSpec) -> Opened:
             "spec": spec.identity(),
             "features_id": features.features_id,
             "tokenizer_sha256": tokenizer_sha256("tokenizer", spec.tokenizer),
+            "subjects": [identify_model(folder).weights_sha256 for folder in subject_folders(spec.explainer)],
             "code_version": thresher.__version__,
         },
     )
@@ -64,20 +67,44 @@ def open_spec(spec: LabelSpec) -> Opened:
 
 
 @dataclass(frozen=True)
+class Subjects:
+    """What was read for some features."""
+
+    tokenizer: PromptTokenizer
+    selected: Sequence[SelectedFeature]
+    book: ExemplarBook
+
+
+@dataclass(frozen=True)
 class Panel:
     """Who explains and who scores."""
 
     explainer: Explainer
-    scorers: tuple[Scorer, ...]
+    scorers: Sequence[Scorer]
+    sequential: SequentialScoring
 
 
-def make_panel(spec: LabelSpec, tokenizer: PromptTokenizer, scoring: Exchange, explaining: Exchange) -> Panel:
-    explainer = ActivationsExplainer(spec.explainer, tokenizer, explaining, spec.seed)
-    return Panel(explainer, tuple(_scorers(spec, tokenizer, scoring)))
+def make_panel(opened: Opened, subjects: Subjects, exchanges: Exchanges) -> Panel:
+    """Raises: SpecError: the tokenizer does not serve for simulation."""
+    spec = opened.spec
+    sequential = SequentialScoring(spec.bootstrap, spec.stopping, spec.seed)
+    sampling = Sampling(spec.seed, sequential.num_batches)
+    scorers = build_scorers(spec, ScorerTools(subjects.tokenizer, exchanges.of, sampling))
+    explainer = build_explainer(spec.explainer, _explainer_tools(opened, subjects, exchanges))
+    return Panel(explainer, scorers, sequential)
 
 
-def _scorers(spec: LabelSpec, tokenizer: PromptTokenizer, exchange: Exchange) -> Iterator[Scorer]:
-    if spec.simulation is not None:
-        yield SimulationScorer(spec.simulation, tokenizer, exchange, spec.bootstrap, spec.seed)
-    if spec.detection is not None:
-        yield DetectionScorer(spec.detection, tokenizer, exchange, spec.bootstrap, spec.seed)
+def _explainer_tools(opened: Opened, subjects: Subjects, exchanges: Exchanges) -> ExplainerTools:
+    def subject_of(spec: SelfExplainingSpec) -> Exchange:
+        from thresher.labeling.explainers.open_subject import open_subject
+
+        wanted = [item.feature for item in subjects.selected]
+        return exchanges.around(open_subject(opened.store, opened.features, spec, wanted))
+
+    return ExplainerTools(
+        tokenizer=subjects.tokenizer,
+        seed=opened.spec.seed,
+        exchange_of=exchanges.of,
+        subject_of=subject_of,
+        dictionary_sha256=opened.features.dictionary.weights_sha256,
+    )

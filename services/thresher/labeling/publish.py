@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import fmean
@@ -14,13 +14,20 @@ import pyarrow.parquet as pq
 import thresher
 from thresher.contracts import paths
 from thresher.contracts.ids import content_id
-from thresher.contracts.manifests import Capabilities, FeaturesManifest, FileEntry, LabelManifest
+from thresher.contracts.manifests import (
+    Capabilities,
+    FeaturesManifest,
+    FileEntry,
+    LabelManifest,
+    LinearCalibration,
+)
 from thresher.contracts.schemas import LABELS, SCORES
 from thresher.labeling.budget.account import Account
 from thresher.labeling.budget.prices import Usage
 from thresher.labeling.labels import Label
 from thresher.labeling.ledger.ledger import Ledger
-from thresher.labeling.scorers.statistics import interval_method
+from thresher.labeling.scorers.intervals import interval_method
+from thresher.labeling.scorers.simulated import Simulator
 from thresher.labeling.scores import Score
 from thresher.labeling.spec import LabelSpec
 from thresher.storage import ObjectStore
@@ -48,7 +55,7 @@ def publish_run(
     record: RunRecord,
     labels: Sequence[Label],
     scores: Sequence[Score],
-    ledgers: Sequence[Ledger],
+    ledgers: Iterable[Ledger],
     account: Account,
 ) -> LabelManifest:
     """Write the tables, then the manifest. If another process made this run meanwhile, its manifest is returned.
@@ -70,6 +77,7 @@ def publish_run(
         num_features=len(labels),
         states=dict(sorted(Counter(str(label.state) for label in labels).items())),
         mean_scores=mean_scores(scores),
+        calibrations=calibrations(scores),
         simulator_digit_mass=fmean(masses) if masses else None,
         num_calls=totals.num_calls,
         num_prompt_tokens=totals.num_prompt_tokens,
@@ -87,6 +95,16 @@ def publish_run(
     if published != manifest:
         logger.warning("Another process has published label run %s: its labels stand.", record.run_id)
     return published
+
+
+def calibrations(scores: Sequence[Score]) -> dict[str, LinearCalibration]:
+    """Of the simulators that made these scores."""
+    simulators = {score.scorer.name: score.scorer for score in scores if isinstance(score.scorer, Simulator)}
+    return {
+        name: simulator.calibration
+        for name, simulator in sorted(simulators.items())
+        if simulator.calibration is not None
+    }
 
 
 def mean_scores(scores: Sequence[Score]) -> dict[str, float]:
@@ -146,7 +164,8 @@ def score_rows(record: RunRecord, scores: Sequence[Score]) -> list[dict[str, Any
 
 
 def _score_row(record: RunRecord, score: Score) -> dict[str, Any]:
-    endpoint, outcome = record.spec.endpoint, score.outcome
+    endpoint, outcome, spec = score.scorer.endpoint, score.outcome, record.spec
+    num_looks = 1 if spec.stopping is None else len(spec.stopping.looks)
     content: Mapping[str, Any] = {
         "label_id": score.label_id,
         "feature": score.feature,
@@ -155,14 +174,14 @@ def _score_row(record: RunRecord, score: Score) -> dict[str, Any]:
         "scorer_model": endpoint.model,
         "scorer_revision": endpoint.revision,
         "qualified": None,
-        "prompt_sha256": score.prompt_sha256,
+        "prompt_sha256": score.scorer.prompt_sha256,
         "value": outcome.estimate.value,
         "ci_low": outcome.estimate.ci_low,
         "ci_high": outcome.estimate.ci_high,
-        "ci_method": interval_method(record.spec.bootstrap, record.spec.seed),
-        "lift": None,
-        "lift_low": None,
-        "lift_high": None,
+        "ci_method": interval_method(spec.bootstrap, spec.seed, num_looks),
+        "lift": outcome.lift.value,
+        "lift_low": outcome.lift.ci_low,
+        "lift_high": outcome.lift.ci_high,
         "state": outcome.state,
         "n": outcome.num_scored,
         "n_unparsed": outcome.num_unparsed,

@@ -8,10 +8,38 @@ from thresher.config import Spec
 from thresher.contracts.errors import SpecError
 from thresher.labeling.budget.spec import BudgetSpec
 from thresher.labeling.endpoints.spec import EndpointSpec
-from thresher.labeling.explainers.spec import ActivationsSpec, ExplainerSpec
-from thresher.labeling.scorers.spec import BootstrapSpec, DetectionSpec, SimulationSpec
+from thresher.labeling.explainers.spec import (
+    ActivationsSpec,
+    ChoiceSpec,
+    ExplainerSpec,
+    PromptedSpec,
+    SingleTokenSpec,
+    gives_several,
+    parts_of,
+)
+from thresher.labeling.scorers.spec import (
+    BootstrapSpec,
+    CascadeSpec,
+    ChatSimulationSpec,
+    DetectionSpec,
+    FuzzingSpec,
+    IntruderSpec,
+    SimulationSpec,
+    StoppingSpec,
+    TokenSimulationSpec,
+)
 
 Operational = {"operational": True}
+SCORERS = (
+    "detection",
+    "fuzzing",
+    "intruder",
+    "intruder_blind",
+    "simulation",
+    "simulation_tokens",
+    "simulation_chat",
+)
+"""Sections that are scorers, the cheap ones first."""
 
 
 class SelectionSpec(Spec):
@@ -29,7 +57,7 @@ class BaselineSpec(Spec):
     """The same scores with labels of other features: what a label must beat."""
 
     num_shuffles: Annotated[int, Field(ge=0)] = 1
-    """Other labels tried on each feature's contexts."""
+    """Other labels tried on each feature's contexts, drawn from features of similar density."""
 
 
 class LabelSpec(Spec):
@@ -48,11 +76,29 @@ class LabelSpec(Spec):
     features: SelectionSpec = SelectionSpec()
     """Which features to label."""
     explainer: ExplainerSpec = ActivationsSpec()
-    """How labels are written."""
+    """How labels are written; `method` says which explainer it is."""
+    single_token: SingleTokenSpec | None = SingleTokenSpec()
+    """Label features of a single token by rule, before any model is asked; null to ask about them too."""
+    choice: ChoiceSpec = ChoiceSpec()
+    """How one of several candidates is chosen, where the explainer gives several."""
     simulation: SimulationSpec | None = SimulationSpec()
     """Simulation scoring, or null to leave it out: it needs an endpoint that returns prompt log-probabilities."""
     detection: DetectionSpec | None = DetectionSpec()
     """Detection scoring, or null to leave it out."""
+    fuzzing: FuzzingSpec | None = None
+    """Fuzzing, or null to leave it out."""
+    intruder: IntruderSpec | None = None
+    """Intruder scoring with the label shown, or null to leave it out."""
+    intruder_blind: IntruderSpec | None = None
+    """Intruder scoring of the feature alone, no label shown, or null to leave it out."""
+    simulation_tokens: TokenSimulationSpec | None = None
+    """Simulation with a request a token, or null to leave it out."""
+    simulation_chat: ChatSimulationSpec | None = None
+    """Simulation through a chat without log-probabilities, or null to leave it out."""
+    stopping: StoppingSpec | None = None
+    """Stop scoring a label once its interval is narrow enough; null scores one batch of contexts."""
+    cascade: CascadeSpec | None = None
+    """Cheap scorers first, the others for labels that pass; null runs all on all."""
     baseline: BaselineSpec = BaselineSpec()
     """Shuffled labels."""
     bootstrap: BootstrapSpec = BootstrapSpec()
@@ -63,15 +109,30 @@ class LabelSpec(Spec):
     """Seed of every sample, of the baseline and of the explainer's decoding."""
 
     @model_validator(mode="after")
-    def _simulation_has_contexts(self) -> Self:
-        simulation = self.simulation
-        if simulation is not None and simulation.num_top + simulation.num_quantile == 0:
-            raise SpecError("simulation.num_top", 0, mend="Give it contexts in which the feature fires.")
+    def _choice_has_a_scorer(self) -> Self:
+        scorers = [name for name in SCORERS if getattr(self, name) is not None]
+        if gives_several(self.explainer) and self.choice.by not in scorers:
+            raise SpecError(
+                "choice.by",
+                self.choice.by,
+                allowed=scorers,
+                mend="Name a scorer that this run has, or add it.",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _cascade_names_scorers(self) -> Self:
+        for name in self.cascade.first if self.cascade is not None else ():
+            if getattr(self, name, None) is None or name not in SCORERS:
+                raise SpecError(
+                    "cascade.first", name, allowed=SCORERS, mend="Name scorers that are not null."
+                )
         return self
 
     @model_validator(mode="after")
     def _cost_has_prices(self) -> Self:
-        models = {self.endpoint.model, self.explainer_endpoint.model}
+        own = [part.endpoint for part in parts_of(self.explainer) if isinstance(part, PromptedSpec)]
+        models = {self.endpoint.model, *(endpoint.model for endpoint in own if endpoint is not None)}
         unpriced = sorted(models - self.budget.prices.keys())
         if self.budget.max_cost is not None and unpriced:
             raise SpecError(
@@ -84,4 +145,6 @@ class LabelSpec(Spec):
 
     @property
     def explainer_endpoint(self) -> EndpointSpec:
-        return self.explainer.endpoint or self.endpoint
+        """Who writes the labels; for several explainers without endpoints of their own, whoever scores."""
+        own = self.explainer.endpoint if isinstance(self.explainer, PromptedSpec) else None
+        return own or self.endpoint

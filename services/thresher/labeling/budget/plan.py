@@ -1,11 +1,8 @@
 """What a run will take, before anything is spent: calls, tokens, cost and time, from the prompts of a few features."""
 
 import json
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-
-import numpy as np
 
 from thresher.contracts.states import State
 from thresher.labeling.budget.prices import Charge, PriceTable, Usage
@@ -37,7 +34,6 @@ class Plan:
         num_features: selected, dead and rare ones included.
         num_asked: of them, those that a model is asked about.
         num_sampled: whose prompts the estimate is made from.
-        seconds: at the rate given, or None.
     """
 
     num_features: int
@@ -45,7 +41,6 @@ class Plan:
     num_sampled: int
     by_purpose: dict[str, PurposePlan]
     currency: str
-    seconds: float | None = None
 
     @property
     def num_calls(self) -> int:
@@ -73,8 +68,7 @@ class Plan:
             f"{part.num_completion_tokens:,} completion tokens, {self._money(part.cost)}"
             for purpose, part in self.by_purpose.items()
         ]
-        time = [] if self.seconds is None else [f"  about {self.seconds / 3600:,.1f} hours at the rate given"]
-        return [head, *parts, *time]
+        return [head, *parts]
 
     def to_json(self) -> str:
         totals = {"num_calls": self.num_calls, "num_tokens": self.num_tokens, "cost": self.cost}
@@ -87,61 +81,53 @@ class Plan:
 def sample_features(selected: Sequence[SelectedFeature]) -> list[int]:
     """A few of the features a model will be asked about, evenly over their numbers."""
     alive = [item.feature for item in selected if item.state == State.OK]
-    return (
-        [alive[int(index)] for index in np.unique(np.linspace(0, len(alive) - 1, SAMPLE_SIZE, dtype=int))]
-        if alive
-        else []
-    )
+    last = len(alive) - 1
+    places = sorted({last * step // (SAMPLE_SIZE - 1) for step in range(SAMPLE_SIZE)}) if alive else []
+    return [alive[place] for place in places]
 
 
 def plan_run(
-    spec: LabelSpec,
-    panel: Panel,
-    book: ExemplarBook,
-    selected: Sequence[SelectedFeature],
-    calls_per_s: float | None = None,
+    spec: LabelSpec, panel: Panel, book: ExemplarBook, selected: Sequence[SelectedFeature]
 ) -> tuple[Plan, list[ModelRequest]]:
-    """The plan, and the requests of the sampled features that it was made from."""
+    """The plan, and the requests of the sampled features that it was made from.
+
+    Args:
+        book: needs to hold the sampled features alone.
+    """
     sample = sample_features(selected)
     num_asked = sum(item.state == State.OK for item in selected)
-    requests, totals, calls = (
-        list[ModelRequest](),
-        defaultdict[tuple[str, str], Usage](Usage),
-        defaultdict[str, int](int),
-    )
-    for feature in sample:
-        evidence = book.evidence(feature)
-        report = evidence.of("report")
-        asked = [(request, 1) for request in panel.explainer.requests(evidence)]
-        for scorer in panel.scorers:
-            scored = scorer.requests(TYPICAL_LABEL, scorer.contexts(report))
-            asked += [(request, 1 + spec.baseline.num_shuffles) for request in scored]
-        for request, times in asked:
-            requests.append(request)
-            calls[request.purpose] += times
-            usage = Usage(times * request.max_prompt_tokens, times * request.max_completion_tokens)
-            totals[request.purpose, request.model] += usage
+    asked = [found for feature in sample for found in _asked(spec, panel, book, feature)]
     scale = num_asked / len(sample) if sample else 0.0
     prices = PriceTable(spec.budget.prices)
     by_purpose = {
-        purpose: _purpose_plan(
-            count, {m: usage for (p, m), usage in totals.items() if p == purpose}, scale, prices
-        )
-        for purpose, count in calls.items()
+        purpose: _purpose_plan([found for found in asked if found[0].purpose == purpose], scale, prices)
+        for purpose in dict.fromkeys(request.purpose for request, _ in asked)
     }
     plan = Plan(len(selected), num_asked, len(sample), by_purpose, spec.budget.currency)
-    if calls_per_s:
-        plan = Plan(**{**vars(plan), "seconds": plan.num_calls / calls_per_s})
-    return plan, requests
+    return plan, [request for request, _ in asked]
 
 
-def _purpose_plan(
-    num_calls: int, by_model: dict[str, Usage], scale: float, prices: PriceTable
-) -> PurposePlan:
-    usage = sum(by_model.values(), Usage())
-    charge = sum((prices.charge(model, used) for model, used in by_model.items()), Charge())
+def _asked(
+    spec: LabelSpec, panel: Panel, book: ExemplarBook, feature: int
+) -> Iterator[tuple[ModelRequest, int]]:
+    """What a feature will be asked about, and how often: shuffled labels are asked about as its own is."""
+    evidence = book.evidence(feature)
+    for request in panel.explainer.requests(evidence):
+        yield request, 1
+    for scorer in panel.scorers:
+        times = 1 + spec.baseline.num_shuffles if scorer.uses_label else 1
+        for request in scorer.requests(TYPICAL_LABEL, scorer.trials(feature, evidence.of("report"))):
+            yield request, times
+
+
+def _purpose_plan(asked: Sequence[tuple[ModelRequest, int]], scale: float, prices: PriceTable) -> PurposePlan:
+    usage, charge = Usage(), Charge()
+    for request, times in asked:
+        most = Usage(times * request.max_prompt_tokens, times * request.max_completion_tokens)
+        usage += most
+        charge += prices.charge(request.model, most)
     return PurposePlan(
-        num_calls=round(scale * num_calls),
+        num_calls=round(scale * sum(times for _, times in asked)),
         num_prompt_tokens=round(scale * usage.num_prompt_tokens),
         num_completion_tokens=round(scale * usage.num_completion_tokens),
         cost=None if charge.cost is None else scale * charge.cost,

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from thresher.contracts.states import State
-from thresher.labeling.endpoints.needs import Need
 from thresher.labeling.endpoints.requests import Answer, ModelRequest
 from thresher.labeling.exemplars.evidence import Evidence
 from thresher.labeling.exemplars.exemplar import Exemplar
@@ -56,10 +55,6 @@ class Explainer(Protocol):
     @property
     def provenance(self) -> Provenance:
         """Of its first candidate; what a label in any other state is recorded with."""
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        """What its endpoint must be able to do, beyond chat."""
 
     def shown(self, evidence: Evidence) -> list[Exemplar]:
         """The exemplars that its first candidate is written from; of the explain split, always."""

@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 from thresher.labeling.budget.account import Account
 from thresher.labeling.budget.budget import Budget
 from thresher.labeling.budget.prices import Charge, Usage
-from thresher.labeling.endpoints.client import EndpointClient
+from thresher.labeling.endpoints.model_client import ModelClient
 from thresher.labeling.endpoints.requests import Answer, ModelRequest
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.ledger.ledger import Ledger
@@ -18,14 +18,14 @@ class Exchange:
     """Where explainers and scorers ask. Equal requests, even at the same moment, are sent once.
 
     Args:
-        client: the endpoint that is asked.
-        ledger: where answers are kept; may be shared between exchanges.
+        client: of the model that is asked.
+        ledger: where answers are kept; may be shared between exchanges. None until `open` gives one.
         budget: what may be spent; shared likewise.
         account: where it is noted what was asked for which feature; shared likewise.
     """
 
     def __init__(
-        self, client: EndpointClient, ledger: Ledger, budget: Budget, account: Account | None = None
+        self, client: ModelClient, ledger: Ledger | None, budget: Budget, account: Account | None = None
     ) -> None:
         self.client, self._ledger, self._budget = client, ledger, budget
         self._account = account or Account(budget.prices)
@@ -35,13 +35,18 @@ class Exchange:
     def endpoint(self) -> EndpointSpec:
         return self.client.spec
 
+    def open(self, ledger: Ledger) -> None:
+        """Before anything is asked."""
+        self._ledger = ledger
+
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._ledger.close()
+        if self._ledger is not None:
+            await self._ledger.close()
         await self.client.close()
 
     async def ask(self, request: ModelRequest) -> Answer:
@@ -49,15 +54,17 @@ class Exchange:
 
         Raises:
             BudgetExhaustedError: the request was not sent, since it could exceed the budget.
-            EndpointError, RequestFailedError: as EndpointClient.send.
+            EndpointError, RequestFailedError: as ModelClient.send.
             StoreError: the answer could not be stored.
         """
+        ledger = self._ledger
+        assert ledger is not None, "opened before it is asked"
         lock = self._locks.setdefault(request.sha256, asyncio.Lock())
         async with lock:
-            stored = await self._ledger.find(request)
+            stored = await ledger.find(request)
             answer = stored.answer if stored is not None else await self._pay(request)
             if stored is None:
-                await self._ledger.append(request, answer)
+                await ledger.append(request, answer)
         is_paid = stored is None or stored.is_paid
         self._account.note(request.sha256, request.purpose, request.model, _usage(answer), is_paid=is_paid)
         return answer

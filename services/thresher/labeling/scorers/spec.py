@@ -1,14 +1,15 @@
 """How labels are scored, a spec a scorer."""
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from thresher.config import Spec
+from thresher.contracts.errors import SpecError
 
 
 class BootstrapSpec(Spec):
-    """Confidence intervals: percentiles over resampled documents."""
+    """Confidence intervals, with a standard error from resampled documents."""
 
     num_resamples: Annotated[int, Field(ge=100)] = 1000
     """Resamples drawn."""
@@ -16,11 +17,11 @@ class BootstrapSpec(Spec):
     """Coverage aimed at."""
 
 
-class SimulationSpec(Spec):
-    """Simulation scoring: predict every token's activation from the label, correlate with the truth.
+class SimulatedSpec(Spec):
+    """Predict every token's activation from the label, compare with the truth.
 
-    The correlation pools the tokens of all contexts with equal weight, so the numbers of contexts by kind are the
-    weights of the kinds.
+    A score pools the tokens of all contexts with equal weight, so the numbers of contexts by kind are the weights of
+    the kinds.
     """
 
     num_top: Annotated[int, Field(ge=0)] = 3
@@ -31,11 +32,36 @@ class SimulationSpec(Spec):
     """Contexts in which the feature never fires."""
     tokens_per_context: Annotated[int, Field(ge=2)] = 16
     """Tokens of each context, cut around the peak."""
+    num_calibrate: Annotated[int, Field(ge=0)] = 0
+    """Contexts of the calibrate split asked about for each feature, to fit one line from predictions to activations
+    over all features; calibrated scores then stand beside the others. 0 for none."""
+
+    @model_validator(mode="after")
+    def _fires_somewhere(self) -> Self:
+        if self.num_top + self.num_quantile == 0:
+            raise SpecError("num_top", 0, mend="Give it contexts in which the feature fires.")
+        return self
+
+
+class SimulationSpec(SimulatedSpec):
+    """Simulation, all tokens at once: needs an endpoint that returns prompt log-probabilities, as vLLM does."""
+
     contexts_per_prompt: Annotated[int, Field(ge=1)] = 1
     """Contexts predicted by one request. More share the cost of the examples, but the longer the run of unknowns, the
     less probability a small model leaves for digits."""
     num_logprobs: Annotated[int, Field(ge=1)] = 20
     """Most likely tokens read at each position; digits beyond them are unseen. vLLM allows 20 unless told otherwise."""
+
+
+class TokenSimulationSpec(SimulatedSpec):
+    """Simulation, one request a token: needs log-probabilities of the first token of a completion."""
+
+    num_logprobs: Annotated[int, Field(ge=1)] = 5
+    """Most likely tokens read; hosted services allow 5."""
+
+
+class ChatSimulationSpec(SimulatedSpec):
+    """Simulation through a chat, without log-probabilities: a list of whole numbers."""
 
 
 class DetectionSpec(Spec):
@@ -45,7 +71,64 @@ class DetectionSpec(Spec):
     """Contexts in which the feature fires."""
     num_inactive: Annotated[int, Field(ge=1)] = 5
     """Contexts in which it never does."""
+    num_hard: Annotated[int, Field(ge=0)] = 5
+    """Contexts in which it does not fire though one would expect it, where the features artifact has such: a score of
+    its own, detection_hard."""
     tokens_per_context: Annotated[int, Field(ge=2)] = 20
     """Tokens of each context, cut around the peak."""
     num_logprobs: Annotated[int, Field(ge=2)] = 20
     """Most likely first tokens that are searched for a yes or a no."""
+
+
+class FuzzingSpec(Spec):
+    """Fuzzing: are the marked words of a text what the label describes."""
+
+    num_right: Annotated[int, Field(ge=1)] = 5
+    """Contexts whose marked words are those on which the feature fires."""
+    num_wrong: Annotated[int, Field(ge=1)] = 5
+    """Contexts in which other words are marked, as many as it fires on."""
+    tokens_per_context: Annotated[int, Field(ge=2)] = 20
+    """Tokens of each context, cut around the peak."""
+    num_logprobs: Annotated[int, Field(ge=2)] = 20
+    """Most likely first tokens that are searched for a yes or a no."""
+
+
+class IntruderSpec(Spec):
+    """Which of five texts does not belong."""
+
+    num_trials: Annotated[int, Field(ge=2)] = 5
+    """Questions asked, each about four texts in which the feature fires and one in which it does not."""
+    hard: bool = False
+    """Take intruders in which one would expect it to fire, where the features artifact has such."""
+    tokens_per_context: Annotated[int, Field(ge=2)] = 20
+    """Tokens of each context, cut around the peak."""
+    num_logprobs: Annotated[int, Field(ge=2)] = 20
+    """Most likely first tokens that are searched for a number."""
+
+
+class StoppingSpec(Spec):
+    """Score until the interval is narrow enough: a label and the shuffled ones on its contexts, in step."""
+
+    target_width: Annotated[float, Field(gt=0)] = 0.3
+    """Width of the interval of the lift, or of the score where it has no lift, at which it is enough."""
+    looks: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 2, 4)
+    """Batches scored by each look at the interval, ascending; a batch has the numbers of contexts that the scorer's
+    section says. The intervals of all looks cover together, so that more looks make each of them wider."""
+
+    @field_validator("looks")
+    @classmethod
+    def _ascending(cls, looks: tuple[int, ...]) -> tuple[int, ...]:
+        if sorted(set(looks)) != list(looks):
+            raise SpecError("looks", looks, mend="List them in ascending order, each once.")
+        return looks
+
+
+class CascadeSpec(Spec):
+    """Cheap scorers first, the others for features whose labels pass them."""
+
+    first: Annotated[tuple[str, ...], Field(min_length=1)] = ("detection",)
+    """Scorers that every label is tried by."""
+    min_lift: float = 0.0
+    """A feature goes on if the lift of each of these exceeds it, by `decide`; a score that is undefined does not."""
+    decide: Literal["value", "low"] = "value"
+    """Whether the lift itself counts, or the lower end of its interval."""

@@ -1,0 +1,72 @@
+"""The scorers that a run asks for, cheap ones first, and what they need of its endpoint."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from thresher.labeling.endpoints.needs import Need
+from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
+from thresher.labeling.endpoints.spec import EndpointSpec
+from thresher.labeling.ledger.exchange import Exchange
+from thresher.labeling.scorers.detection import DetectionScorer
+from thresher.labeling.scorers.fuzzing import FuzzingScorer
+from thresher.labeling.scorers.intruder import IntruderScorer
+from thresher.labeling.scorers.reading import Sampling
+from thresher.labeling.scorers.scorer import Scorer
+from thresher.labeling.scorers.simulation import SimulationScorer
+from thresher.labeling.scorers.simulation_chat import ChatSimulationScorer
+from thresher.labeling.scorers.simulation_tokens import TokenSimulationScorer
+from thresher.labeling.spec import LabelSpec
+
+
+@dataclass(frozen=True)
+class ScorerTools:
+    """What scorers are made with.
+
+    Args:
+        exchange_of: where an endpoint is asked; of None, the run's own.
+    """
+
+    tokenizer: PromptTokenizer
+    exchange_of: Callable[[EndpointSpec | None], Exchange]
+    sampling: Sampling
+
+
+def build_scorers(spec: LabelSpec, given: ScorerTools) -> list[Scorer]:
+    """Raises: SpecError: the tokenizer does not serve for simulation."""
+    tools = (given.tokenizer, given.exchange_of(None), given.sampling)
+    scorers = list[Scorer]()
+    if spec.detection is not None:
+        scorers.append(DetectionScorer(spec.detection, *tools))
+    if spec.fuzzing is not None:
+        scorers.append(FuzzingScorer(spec.fuzzing, *tools))
+    if spec.intruder is not None:
+        scorers.append(IntruderScorer(spec.intruder, *tools))
+    if spec.intruder_blind is not None:
+        scorers.append(IntruderScorer(spec.intruder_blind, *tools, blind=True))
+    if spec.simulation is not None:
+        scorers.append(SimulationScorer(spec.simulation, *tools))
+    if spec.simulation_tokens is not None:
+        scorers.append(TokenSimulationScorer(spec.simulation_tokens, *tools))
+    if spec.simulation_chat is not None:
+        scorers.append(ChatSimulationScorer(spec.simulation_chat, *tools))
+    return scorers
+
+
+def scorer_needs(spec: LabelSpec) -> list[Need]:
+    """The log-probabilities that the scorers read."""
+    reading = {
+        "detection": spec.detection,
+        "fuzzing": spec.fuzzing,
+        "intruder": spec.intruder,
+        "intruder_blind": spec.intruder_blind,
+        "simulation_tokens": spec.simulation_tokens,
+    }
+    needs = [
+        Need("logprobs", f"{section}.num_logprobs", found.num_logprobs, f"set {section} to null")
+        for section, found in reading.items()
+        if found is not None
+    ]
+    if spec.simulation is not None:
+        amount = spec.simulation.num_logprobs
+        needs.append(Need("prompt_logprobs", "simulation.num_logprobs", amount, "set simulation to null"))
+    return needs
