@@ -135,6 +135,12 @@ def label(spec: SpecPath, overrides: Overrides) -> None:
 
 
 @app.command()
+def nightly(spec: SpecPath, overrides: Overrides) -> None:
+    """Label what needs it most, within the night's windows; report what changed."""
+    _run("nightly", spec, overrides)
+
+
+@app.command()
 def publish(spec: SpecPath, overrides: Overrides) -> None:
     """Publish a dictionary with its features and labels as an immutable release."""
     _run("publish", spec, overrides)
@@ -219,7 +225,8 @@ def submit(
     stage: Annotated[
         str,
         typer.Argument(
-            help="corpus, harvest, import, fit, sweep, import-dictionary, evaluate, encode, label or publish."
+            help="corpus, harvest, import, fit, sweep, import-dictionary, evaluate, encode, label, nightly "
+            "or publish."
         ),
     ],
     spec: SpecPath,

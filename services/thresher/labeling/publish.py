@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import thresher
+from thresher.contracts import paths
 from thresher.contracts.ids import content_id
 from thresher.contracts.manifests import FeaturesManifest, FileEntry, LabelManifest
 from thresher.contracts.schemas import LABELS, SCORES
@@ -21,7 +22,7 @@ from thresher.labeling.scorers.statistics import interval_method
 from thresher.labeling.scores import Score
 from thresher.labeling.spec import LabelSpec
 from thresher.storage import ObjectStore
-from thresher.storage.artifacts import check_sizes, publish_manifest, put_file
+from thresher.storage.artifacts import check_sizes, create_record, put_hashed_file
 
 ROWS_PER_PART = 65_536
 NEVER = datetime.fromtimestamp(0, UTC)
@@ -41,7 +42,7 @@ class RunRecord:
 def publish_run(
     store: ObjectStore, record: RunRecord, labels: Sequence[Label], scores: Sequence[Score], ledger: Ledger
 ) -> LabelManifest:
-    """Write the tables, then the manifest."""
+    """Write the tables, then the manifest; if another attempt at the run was first, its manifest holds."""
     label_files = _put_parts(store, record, "labels", label_rows(record, labels), LABELS)
     score_files = _put_parts(store, record, "scores", score_rows(record, scores), SCORES)
     responses, totals = ledger.parts(), ledger.totals()
@@ -65,7 +66,7 @@ def publish_run(
         responses=responses,
         code_version=thresher.__version__,
     )
-    return publish_manifest(store, record.artifact, manifest)
+    return create_record(store, paths.manifest(record.artifact), manifest)
 
 
 def mean_scores(scores: Sequence[Score]) -> dict[str, float]:
@@ -149,14 +150,15 @@ def _put_parts(
     return [
         _put_table(
             store,
-            f"{record.artifact}/{name}-{index:06d}.parquet",
+            f"{record.artifact}/{name}-{index:06d}",
             pa.Table.from_pylist(rows[start : start + ROWS_PER_PART], schema=schema),
         )
         for index, start in enumerate(range(0, max(len(rows), 1), ROWS_PER_PART))
     ]
 
 
-def _put_table(store: ObjectStore, key: str, table: pa.Table) -> FileEntry:
+def _put_table(store: ObjectStore, stem: str, table: pa.Table) -> FileEntry:
+    """Named by its bytes: of two attempts at one run, neither writes over what the other's manifest names."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    return put_file(store, key, sink.getvalue().to_pybytes())
+    return put_hashed_file(store, stem, ".parquet", sink.getvalue().to_pybytes())

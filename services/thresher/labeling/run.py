@@ -3,7 +3,6 @@
 The same spec resumes: stored answers are read back, only missing ones are asked for.
 """
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -21,6 +20,7 @@ from thresher.labeling.endpoints.probe import check_logprobs, check_model, check
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.exemplars.book import ExemplarBook
 from thresher.labeling.explainers.activations import ActivationsExplainer
+from thresher.labeling.guard import RunGuard
 from thresher.labeling.labels import LabelMaker
 from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.ledger.ledger import Ledger
@@ -38,24 +38,30 @@ from thresher.storage.artifacts import find_record, read_record, record_bytes
 logger = logging.getLogger(__name__)
 
 
-def label(spec: LabelSpec) -> LabelManifest:
+def label(spec: LabelSpec, guard: RunGuard | None = None) -> LabelManifest:
     """Label features of a dictionary, or find them labelled.
 
     A run that meets the budget's limit is published with what it has; the rest is in state over_budget, and a run
     with a larger budget asks only for that.
+
+    Args:
+        spec: what to label.
+        guard: may stop the run from outside, and is asked before it publishes.
 
     Raises:
         SpecError: a value cannot be used; found before anything is asked of a model.
         MissingArtifactError: there is no features artifact of this dictionary over this corpus.
         EndpointError: the endpoint cannot be reached, refuses, or keeps on failing. Run again to resume.
         IntegrityError: the features artifact is damaged, or its splits share documents.
+        RunStoppedError: the guard stopped it. Run again to resume.
     """
+    guard = guard or RunGuard()
     store = open_store(spec.root)
     features, run_id, artifact = _resolve(store, spec)
     made = find_record(store, paths.manifest(artifact), LabelManifest)
     if made is not None:
         return made
-    return asyncio.run(_label(_open(store, spec, features, run_id, artifact)))
+    return guard.run(_label(_open(store, spec, features, run_id, artifact), guard))
 
 
 def find_labels(spec: LabelSpec) -> LabelManifest | None:
@@ -63,6 +69,23 @@ def find_labels(spec: LabelSpec) -> LabelManifest | None:
     store = open_store(spec.root)
     _, _, artifact = _resolve(store, spec)
     return find_record(store, paths.manifest(artifact), LabelManifest)
+
+
+def label_run_id(spec: LabelSpec) -> str:
+    """Id of the run that `label` would make."""
+    _, run_id, _ = _resolve(open_store(spec.root), spec)
+    return run_id
+
+
+def estimate(spec: LabelSpec) -> int:
+    """Tokens that `label` would take at the most; asks nothing of a model. Raises: as label, before it asks."""
+    store = open_store(spec.root)
+    run = _open(store, spec, *_resolve(store, spec))
+    ledger = Ledger(store, run.features.dictionary.name, run.features.dictionary.version, run.run_id)
+    exchange = Exchange(EndpointClient(spec.endpoint), ledger, Budget(None))
+    explainer = ActivationsExplainer(spec.explainer, run.tokenizer, exchange, spec.seed)
+    scorers = _scorers(run, exchange)
+    return estimate_tokens(run.book, run.selected, explainer, scorers, spec.baseline.num_shuffles)
 
 
 def _resolve(store: ObjectStore, spec: LabelSpec) -> tuple[FeaturesManifest, str, str]:
@@ -105,7 +128,7 @@ def _open(
     return _Run(store, spec, features, run_id, artifact, tokenizer, selected, book)
 
 
-async def _label(run: _Run) -> LabelManifest:
+async def _label(run: _Run, guard: RunGuard) -> LabelManifest:
     spec, dictionary = run.spec, run.features.dictionary
     ledger = Ledger(run.store, dictionary.name, dictionary.version, run.run_id)
     budget = Budget(spec.budget.max_tokens, ledger.num_tokens_paid())
@@ -129,6 +152,7 @@ async def _label(run: _Run) -> LabelManifest:
         logger.warning(
             "budget.max_tokens = %d is reached: the rest is in state over_budget.", spec.budget.max_tokens
         )
+    guard.check()
     record = RunRecord(spec, run.run_id, run.artifact, run.features, explainer)
     return publish_run(run.store, record, labels, scores, ledger)
 

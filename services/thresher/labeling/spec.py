@@ -65,6 +65,8 @@ class LabelSpec(Spec):
     """Confidence intervals."""
     budget: BudgetSpec = BudgetSpec()
     """Hard stop."""
+    attempt: Annotated[int, Field(ge=0)] = 0
+    """Tells runs apart that are otherwise the same. Raise it to ask again for what failed: stored answers are found."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of every sample, of the baseline and of the explainer's decoding."""
 

@@ -13,6 +13,7 @@ from thresher.dictionary.spec import FitSpec
 from thresher.dictionary.sweep.spec import SweepSpec
 from thresher.evaluation.splice.spec import EvaluateSpec
 from thresher.harvest.spec import HarvestSpec
+from thresher.labeling.nightly.spec import NightlySpec
 from thresher.labeling.spec import LabelSpec
 from thresher.pipelines.encode import EncodeSpec
 from thresher.release.spec import PublishSpec
@@ -97,6 +98,12 @@ def run_label(spec: LabelSpec) -> str:
     return manifest.run_id
 
 
+def run_nightly(spec: NightlySpec) -> str:
+    from thresher.pipelines.nightly import run_nightly
+
+    return run_nightly(spec).night_id
+
+
 def run_publish(spec: PublishSpec) -> str:
     from thresher.pipelines.cataloguing import catalogue_release
     from thresher.release.publish import publish
@@ -118,6 +125,7 @@ STAGES = {
         Stage("evaluate", EvaluateSpec, run_evaluate),
         Stage("encode", EncodeSpec, run_encode),
         Stage("label", LabelSpec, run_label),
+        Stage("nightly", NightlySpec, run_nightly),
         Stage("publish", PublishSpec, run_publish),
     )
 }

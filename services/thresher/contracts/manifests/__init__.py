@@ -31,6 +31,7 @@ from thresher.contracts.manifests.harvest import (
 )
 from thresher.contracts.manifests.labels import LabelManifest
 from thresher.contracts.manifests.metrics import NormBand, ReconstructionMetrics
+from thresher.contracts.manifests.nightly import BatchOutcome, NightBatch, NightlyManifest, NightOutcome
 from thresher.contracts.manifests.record import FileEntry, Record
 from thresher.contracts.manifests.release import ReleaseFile, ReleaseGroup, ReleaseManifest
 from thresher.contracts.manifests.sweep import SweepManifest
@@ -41,6 +42,7 @@ MANIFEST_KINDS: Mapping[str, type[Record]] = {
     "dictionaries": DictionaryManifest,
     "features": FeaturesManifest,
     "labels": LabelManifest,
+    "nightlies": NightlyManifest,
     "evaluations": EvaluationManifest,
     "releases": ReleaseManifest,
     "sweeps": SweepManifest,
@@ -50,6 +52,7 @@ MANIFEST_KINDS: Mapping[str, type[Record]] = {
 __all__ = [
     "MANIFEST_KINDS",
     "SPLITS",
+    "BatchOutcome",
     "CorpusManifest",
     "DictionaryManifest",
     "DictionaryOrigin",
@@ -65,6 +68,9 @@ __all__ = [
     "LabelManifest",
     "MixedHarvest",
     "ModelIdentity",
+    "NightBatch",
+    "NightOutcome",
+    "NightlyManifest",
     "NormBand",
     "OriginFile",
     "OutlierRow",
