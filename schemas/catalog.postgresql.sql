@@ -221,5 +221,21 @@ ALTER TABLE scores ADD COLUMN lift_high DOUBLE PRECISION;
 
 UPDATE alembic_version SET version_num='0002' WHERE alembic_version.version_num = '0001';
 
+-- Running upgrade 0002 -> 0003
+
+ALTER TABLE events ALTER COLUMN run_id DROP NOT NULL;
+
+ALTER TABLE events ALTER COLUMN label_id DROP NOT NULL;
+
+ALTER TABLE events ADD COLUMN night_id VARCHAR;
+
+COMMENT ON COLUMN events.night_id IS 'of a night''s event';
+
+ALTER TABLE events ADD COLUMN details JSON;
+
+COMMENT ON COLUMN events.details IS 'what a night did, in figures';
+
+UPDATE alembic_version SET version_num='0003' WHERE alembic_version.version_num = '0002';
+
 COMMIT;
 

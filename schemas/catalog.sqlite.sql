@@ -196,3 +196,30 @@ ALTER TABLE scores ADD COLUMN lift_high DOUBLE;
 
 UPDATE alembic_version SET version_num='0002' WHERE alembic_version.version_num = '0001';
 
+-- Running upgrade 0002 -> 0003
+
+DROP INDEX ix_events_run_id_label_id;
+
+ALTER TABLE events RENAME TO events_before;
+
+CREATE TABLE events (
+    event_id VARCHAR NOT NULL, 
+    kind VARCHAR NOT NULL, 
+    run_id VARCHAR, 
+    label_id VARCHAR, 
+    night_id VARCHAR, 
+    details JSON, 
+    reason TEXT NOT NULL, 
+    author VARCHAR NOT NULL, 
+    created_at DATETIME NOT NULL, 
+    CONSTRAINT pk_events PRIMARY KEY (event_id)
+);
+
+CREATE INDEX ix_events_run_id_label_id ON events (run_id, label_id);
+
+INSERT INTO events (event_id, kind, run_id, label_id, reason, author, created_at) SELECT event_id, kind, run_id, label_id, reason, author, created_at FROM events_before;
+
+DROP TABLE events_before;
+
+UPDATE alembic_version SET version_num='0003' WHERE alembic_version.version_num = '0002';
+

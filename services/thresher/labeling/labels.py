@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from thresher.contracts.exemplars import FIRING_KINDS
 from thresher.contracts.ids import content_id
 from thresher.contracts.states import State
-from thresher.labeling.budget.budget import BudgetExhaustedError
-from thresher.labeling.endpoints.requests import RequestFailedError
-from thresher.labeling.exemplars.book import Exemplar, ExemplarBook, sample_sha256
-from thresher.labeling.explainers.activations import ActivationsExplainer
+from thresher.labeling.exemplars.book import ExemplarBook
+from thresher.labeling.exemplars.evidence import Evidence
+from thresher.labeling.exemplars.exemplar import sample_sha256
+from thresher.labeling.explainers.explainer import Candidate, Explainer, Provenance
+from thresher.labeling.explainers.phrase import Phrase
 from thresher.labeling.selection import SelectedFeature
 from thresher.labeling.spec import LabelSpec
 from thresher.labeling.workers import map_bounded
@@ -24,7 +26,9 @@ class Label:
     feature: int
     text: str | None
     state: State
+    provenance: Provenance
     exemplars_sha256: str
+    num_candidates: int
     received_at: datetime | None
     """When the answer was stored; None where none was asked for."""
 
@@ -32,7 +36,7 @@ class Label:
 class LabelMaker:
     """Asks the explainer about each feature that has enough exemplars."""
 
-    def __init__(self, spec: LabelSpec, book: ExemplarBook, explainer: ActivationsExplainer) -> None:
+    def __init__(self, spec: LabelSpec, book: ExemplarBook, explainer: Explainer) -> None:
         self._spec, self._book, self._explainer = spec, book, explainer
 
     async def make(self, features: Sequence[SelectedFeature], meter: Meter) -> list[Label]:
@@ -50,47 +54,40 @@ class LabelMaker:
         return await map_bounded(one, features, self._spec.explainer_endpoint.concurrency)
 
     async def _label(self, selected: SelectedFeature) -> Label:
-        explain = self._book.of(selected.feature, "explain")
-        shown = self._explainer.exemplars(explain)
-        state = self._state_before(selected, explain)
+        evidence = self._book.evidence(selected.feature)
+        state = self._state_before(selected, evidence)
         if state != State.OK:
-            return self._row(selected.feature, None, state, [], None)
-        try:
-            phrase, answer = await self._explainer.explain(shown)
-        except BudgetExhaustedError:
-            return self._row(selected.feature, None, State.OVER_BUDGET, shown, None)
-        except RequestFailedError:
-            return self._row(selected.feature, None, State.API_ERROR, shown, None)
-        return self._row(selected.feature, phrase.text, phrase.state, shown, answer.received_at)
+            return self._row(evidence, Candidate(Phrase(state, None), self._explainer.provenance, ()))
+        return self._row(evidence, (await self._explainer.explain(evidence))[0])
 
-    def _state_before(self, selected: SelectedFeature, explain: Sequence[Exemplar]) -> State:
+    def _state_before(self, selected: SelectedFeature, evidence: Evidence) -> State:
         if selected.state != State.OK:
             return selected.state
-        least = self._spec.features.min_exemplars
-        splits = (explain, self._book.of(selected.feature, "report"))
-        num_firing = min(sum(item.kind != "negative" for item in split) for split in splits)
-        return State.OK if num_firing >= least else State.TOO_RARE
+        num_firing = min(len(evidence.of(split, FIRING_KINDS)) for split in ("explain", "report"))
+        return State.OK if num_firing >= self._spec.features.min_exemplars else State.TOO_RARE
 
-    def _row(
-        self,
-        feature: int,
-        text: str | None,
-        state: State,
-        shown: Sequence[Exemplar],
-        received_at: datetime | None,
-    ) -> Label:
-        exemplars = sample_sha256(shown)
-        endpoint = self._spec.explainer_endpoint
+    def _row(self, evidence: Evidence, candidate: Candidate, num_candidates: int = 1) -> Label:
+        phrase, provenance = candidate.phrase, candidate.provenance
+        exemplars = sample_sha256(candidate.shown)
         parts = {
             "dictionary": self._spec.dictionary,
-            "feature": feature,
-            "method": self._spec.explainer.method,
-            "explainer_model": endpoint.model,
-            "explainer_revision": endpoint.revision,
-            "prompt_sha256": self._explainer.prompt_sha256,
+            "feature": evidence.feature,
+            "method": provenance.method,
+            "explainer_model": provenance.model,
+            "explainer_revision": provenance.revision,
+            "prompt_sha256": provenance.prompt_sha256,
             "exemplars_sha256": exemplars,
-            "decoding": self._explainer.decoding,
-            "state": state,
-            "text": text,
+            "decoding": provenance.decoding,
+            "state": phrase.state,
+            "text": phrase.text,
         }
-        return Label(content_id("label", parts), feature, text, state, exemplars, received_at)
+        return Label(
+            label_id=content_id("label", parts),
+            feature=evidence.feature,
+            text=phrase.text,
+            state=phrase.state,
+            provenance=provenance,
+            exemplars_sha256=exemplars,
+            num_candidates=num_candidates,
+            received_at=candidate.answers[-1].received_at if candidate.answers else None,
+        )

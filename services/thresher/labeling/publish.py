@@ -15,10 +15,9 @@ from thresher.contracts import paths
 from thresher.contracts.ids import content_id
 from thresher.contracts.manifests import FeaturesManifest, FileEntry, LabelManifest
 from thresher.contracts.schemas import LABELS, SCORES
-from thresher.labeling.explainers.activations import ActivationsExplainer
 from thresher.labeling.labels import Label
 from thresher.labeling.ledger.ledger import Ledger
-from thresher.labeling.scorers.statistics import interval_method
+from thresher.labeling.scorers.intervals import interval_method
 from thresher.labeling.scores import Score
 from thresher.labeling.spec import LabelSpec
 from thresher.storage import ObjectStore
@@ -36,7 +35,6 @@ class RunRecord:
     run_id: str
     artifact: str
     features: FeaturesManifest
-    explainer: ActivationsExplainer
 
 
 def publish_run(
@@ -82,7 +80,7 @@ def mean_scores(scores: Sequence[Score]) -> dict[str, float]:
 
 def label_rows(record: RunRecord, labels: Sequence[Label]) -> list[dict[str, Any]]:
     """Rows of the labels table. A label that nothing was asked for dates from the run's last answer."""
-    spec, endpoint = record.spec, record.spec.explainer_endpoint
+    spec = record.spec
     last_answer = max((label.received_at for label in labels if label.received_at), default=NEVER)
     return [
         {
@@ -91,14 +89,14 @@ def label_rows(record: RunRecord, labels: Sequence[Label]) -> list[dict[str, Any
             "feature": label.feature,
             "text": label.text,
             "state": label.state,
-            "method": spec.explainer.method,
-            "explainer_model": endpoint.model,
-            "explainer_revision": endpoint.revision,
-            "prompt_sha256": record.explainer.prompt_sha256,
+            "method": label.provenance.method,
+            "explainer_model": label.provenance.model,
+            "explainer_revision": label.provenance.revision,
+            "prompt_sha256": label.provenance.prompt_sha256,
             "exemplars_sha256": label.exemplars_sha256,
-            "decoding": record.explainer.decoding,
+            "decoding": label.provenance.decoding,
             "seed": spec.seed,
-            "num_candidates": 1,
+            "num_candidates": label.num_candidates,
             "num_prompt_tokens": 0,
             "num_completion_tokens": 0,
             "cost": None,
@@ -118,7 +116,8 @@ def score_rows(record: RunRecord, scores: Sequence[Score]) -> list[dict[str, Any
 
 
 def _score_row(record: RunRecord, score: Score) -> dict[str, Any]:
-    endpoint, outcome = record.spec.endpoint, score.outcome
+    endpoint, outcome, spec = score.scorer.endpoint, score.outcome, record.spec
+    num_looks = 1 if spec.stopping is None else len(spec.stopping.looks)
     content: Mapping[str, Any] = {
         "label_id": score.label_id,
         "feature": score.feature,
@@ -127,14 +126,14 @@ def _score_row(record: RunRecord, score: Score) -> dict[str, Any]:
         "scorer_model": endpoint.model,
         "scorer_revision": endpoint.revision,
         "qualified": None,
-        "prompt_sha256": score.prompt_sha256,
+        "prompt_sha256": score.scorer.prompt_sha256,
         "value": outcome.estimate.value,
         "ci_low": outcome.estimate.ci_low,
         "ci_high": outcome.estimate.ci_high,
-        "ci_method": interval_method(record.spec.bootstrap, record.spec.seed),
-        "lift": None,
-        "lift_low": None,
-        "lift_high": None,
+        "ci_method": interval_method(spec.bootstrap, spec.seed, num_looks),
+        "lift": outcome.lift.value,
+        "lift_low": outcome.lift.ci_low,
+        "lift_high": outcome.lift.ci_high,
         "state": outcome.state,
         "n": outcome.num_scored,
         "n_unparsed": outcome.num_unparsed,

@@ -20,14 +20,18 @@ from thresher.labeling.endpoints.probe import check_logprobs, check_model, check
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.exemplars.book import ExemplarBook
 from thresher.labeling.explainers.activations import ActivationsExplainer
+from thresher.labeling.explainers.explainer import Explainer
 from thresher.labeling.guard import RunGuard
 from thresher.labeling.labels import LabelMaker
 from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.ledger.ledger import Ledger
 from thresher.labeling.publish import RunRecord, publish_run
 from thresher.labeling.scorers.detection import DetectionScorer
+from thresher.labeling.scorers.reading import Sampling
+from thresher.labeling.scorers.scorer import Scorer
+from thresher.labeling.scorers.sequential import SequentialScoring
 from thresher.labeling.scorers.simulation import SimulationScorer
-from thresher.labeling.scores import ScoreMaker, Scorer, pairings
+from thresher.labeling.scores import ScoreMaker, contests
 from thresher.labeling.selection import SelectedFeature, select_features
 from thresher.labeling.spec import LabelSpec
 from thresher.runtime.model_identity import tokenizer_sha256
@@ -84,7 +88,8 @@ def estimate(spec: LabelSpec) -> int:
     ledger = Ledger(store, run.features.dictionary.name, run.features.dictionary.version, run.run_id)
     exchange = Exchange(EndpointClient(spec.endpoint), ledger, Budget(None))
     explainer = ActivationsExplainer(spec.explainer, run.tokenizer, exchange, spec.seed)
-    scorers = _scorers(run, exchange)
+    sequential = SequentialScoring(spec.bootstrap, spec.stopping, spec.seed)
+    scorers = _scorers(run, exchange, Sampling(spec.seed, sequential.num_batches))
     return estimate_tokens(run.book, run.selected, explainer, scorers, spec.baseline.num_shuffles)
 
 
@@ -139,25 +144,27 @@ async def _label(run: _Run, guard: RunGuard) -> LabelManifest:
             client = EndpointClient(spec.explainer.endpoint)
             explaining = await stack.enter_async_context(Exchange(client, ledger, budget))
         explainer = ActivationsExplainer(spec.explainer, run.tokenizer, explaining, spec.seed)
-        scorers = _scorers(run, scoring)
+        sequential = SequentialScoring(spec.bootstrap, spec.stopping, spec.seed)
+        scorers = _scorers(run, scoring, Sampling(spec.seed, sequential.num_batches))
         _announce(run, explainer, scorers)
         await _probe(run, scoring, explaining)
         run.store.put(paths.spec(run.artifact), record_bytes(spec))
         with progress("explain", len(run.selected), "features") as meter:
             labels = await LabelMaker(spec, run.book, explainer).make(run.selected, meter)
-        pairs = pairings(labels, spec.baseline.num_shuffles, spec.seed)
-        with progress("score", len(pairs) * len(scorers), "scores") as meter:
-            scores = await ScoreMaker(spec, run.book, scorers).make(pairs, meter)
+        densities = {item.feature: item.density for item in run.selected}
+        listed = contests(labels, densities, spec.baseline.num_shuffles, spec.seed)
+        with progress("score", len(listed), "features") as meter:
+            scores = await ScoreMaker(spec, run.book, scorers, sequential).make(listed, meter)
     if budget.exhausted:
         logger.warning(
             "budget.max_tokens = %d is reached: the rest is in state over_budget.", spec.budget.max_tokens
         )
     guard.check()
-    record = RunRecord(spec, run.run_id, run.artifact, run.features, explainer)
+    record = RunRecord(spec, run.run_id, run.artifact, run.features)
     return publish_run(run.store, record, labels, scores, ledger)
 
 
-def _announce(run: _Run, explainer: ActivationsExplainer, scorers: Sequence[Scorer]) -> None:
+def _announce(run: _Run, explainer: Explainer, scorers: Sequence[Scorer]) -> None:
     spec = run.spec
     num_tokens = estimate_tokens(run.book, run.selected, explainer, scorers, spec.baseline.num_shuffles)
     logger.info("%d features will take about %d tokens.", len(run.selected), num_tokens)
@@ -167,12 +174,12 @@ def _announce(run: _Run, explainer: ActivationsExplainer, scorers: Sequence[Scor
         )
 
 
-def _scorers(run: _Run, exchange: Exchange) -> list[Scorer]:
+def _scorers(run: _Run, exchange: Exchange, sampling: Sampling) -> list[Scorer]:
     spec, scorers = run.spec, list[Scorer]()
     if spec.simulation is not None:
-        scorers.append(SimulationScorer(spec.simulation, run.tokenizer, exchange, spec.bootstrap, spec.seed))
+        scorers.append(SimulationScorer(spec.simulation, run.tokenizer, exchange, sampling))
     if spec.detection is not None:
-        scorers.append(DetectionScorer(spec.detection, run.tokenizer, exchange, spec.bootstrap, spec.seed))
+        scorers.append(DetectionScorer(spec.detection, run.tokenizer, exchange, sampling))
     return scorers
 
 

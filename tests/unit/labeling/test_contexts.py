@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from fixtures.exemplars import CORPUS_ID, NAME, RULES, VERSION
+from fixtures.exemplars import CORPUS_ID, NAME, NUM_WINDOWS, RULES, VERSION
 from thresher.contracts import paths
+from thresher.contracts.exemplars import EXEMPLAR_SPLITS
 from thresher.contracts.manifests import FeaturesManifest
 from thresher.labeling.exemplars.book import Exemplar, ExemplarBook, sample_sha256
 from thresher.labeling.exemplars.contexts import choose_kinds
 from thresher.labeling.explainers.activations import marked_text, strongest_tokens
-from thresher.labeling.scorers.detection import yes_share
+from thresher.labeling.scorers.yes_no import yes_share
 from thresher.labeling.selection import select_features
 from thresher.labeling.spec import SelectionSpec
 from thresher.storage.artifacts import read_record
@@ -47,9 +48,10 @@ def test_no_document_is_shown_twice(planted_store, manifest) -> None:
 def test_splits_are_kept_apart(planted_store, manifest) -> None:
     book = ExemplarBook(planted_store, manifest, RULES)
     for latent in RULES:
-        explain, report = (book.of(latent, split) for split in ("explain", "report"))
-        assert len(explain) == len(report) == 26
-        assert {item.doc_id for item in explain}.isdisjoint(item.doc_id for item in report)
+        of_splits = [book.of(latent, split) for split in EXEMPLAR_SPLITS]
+        assert [len(exemplars) for exemplars in of_splits] == [sum(NUM_WINDOWS.values())] * 4
+        documents = [item.doc_id for exemplars in of_splits for item in exemplars]
+        assert len(set(documents)) == len(documents)
     assert book.of(2, "explain") == []
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fixtures.exemplars import DEAD, RULES, TOO_RARE, write_features
+from fixtures.exemplars import DEAD, NUM_FIRING, RULES, TOO_RARE, write_features
 from fixtures.label_runs import read_rows
 from thresher.contracts import paths
 from thresher.contracts.errors import EndpointError, IntegrityError, MissingArtifactError, SpecError
@@ -71,7 +71,7 @@ def test_dead_and_rare_features_are_labelled_so(planted_store, label_spec) -> No
 
 
 def test_too_few_exemplars_are_too_rare(label_spec) -> None:
-    manifest = label(label_spec(features={"selection": [3], "min_exemplars": 17}))
+    manifest = label(label_spec(features={"selection": [3], "min_exemplars": NUM_FIRING + 1}))
     assert manifest.states == {"too_rare": 1}
     assert manifest.num_calls == 0
 
@@ -125,7 +125,7 @@ def test_a_budget_below_one_label_leaves_all_over_budget(label_spec) -> None:
 def test_splits_that_share_documents_are_refused(tmp_path, scripted_llm, label_spec) -> None:
     store = open_store(f"file://{tmp_path}/shared")
     write_features(store, documents_shared=True)
-    with pytest.raises(IntegrityError, match="the report split and in another"):
+    with pytest.raises(IntegrityError, match="the calibrate split and in another"):
         label(label_spec(root=store.url))
     assert scripted_llm.requests == []
 

@@ -5,8 +5,8 @@ from statistics import fmean
 
 from thresher.contracts.states import State
 from thresher.labeling.exemplars.book import ExemplarBook
-from thresher.labeling.explainers.activations import ActivationsExplainer
-from thresher.labeling.scores import Scorer
+from thresher.labeling.explainers.explainer import Explainer
+from thresher.labeling.scorers.scorer import Scorer
 from thresher.labeling.selection import SelectedFeature
 
 SAMPLE_SIZE = 8
@@ -16,7 +16,7 @@ TYPICAL_LABEL = "references to the names of places and people"
 def estimate_tokens(
     book: ExemplarBook,
     selected: Sequence[SelectedFeature],
-    explainer: ActivationsExplainer,
+    explainer: Explainer,
     scorers: Sequence[Scorer],
     num_shuffles: int,
 ) -> int:
@@ -31,16 +31,16 @@ def estimate_tokens(
 def _feature_tokens(
     book: ExemplarBook,
     feature: int,
-    explainer: ActivationsExplainer,
+    explainer: Explainer,
     scorers: Sequence[Scorer],
     num_shuffles: int,
 ) -> int:
-    shown = explainer.exemplars(book.of(feature, "explain"))
-    num_explain = explainer.request(shown).max_total_tokens if shown else 0
-    report = book.of(feature, "report")
+    evidence = book.evidence(feature)
+    num_explain = sum(request.max_total_tokens for request in explainer.requests(evidence))
+    report = evidence.of("report")
     num_score = sum(
         request.max_total_tokens
         for scorer in scorers
-        for request in scorer.requests(TYPICAL_LABEL, scorer.contexts(report))
+        for request in scorer.requests(TYPICAL_LABEL, scorer.trials(feature, report))
     )
     return num_explain + (1 + num_shuffles) * num_score

@@ -1,23 +1,22 @@
-"""Exemplars of features, read back from the features artifact.
+"""What the features artifact holds of some features, read back."""
 
-Shapes: C tokens of a context.
-"""
-
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from thresher.contracts.errors import IntegrityError
-from thresher.contracts.exemplars import EXEMPLAR_SPLITS, ExemplarKind, ExemplarSplit
-from thresher.contracts.ids import canonical_json, sha256_hex
+from thresher.contracts.exemplars import EXEMPLAR_SPLITS, ExemplarSplit
 from thresher.contracts.manifests import FeaturesManifest
+from thresher.labeling.exemplars.evidence import Evidence, read_densities, read_output_tokens
+from thresher.labeling.exemplars.exemplar import Exemplar, sample_sha256
 from thresher.storage import ObjectStore
 from thresher.storage.read_file import open_input
+
+__all__ = ["Exemplar", "ExemplarBook", "sample_sha256"]
 
 COLUMNS = [
     "feature",
@@ -33,46 +32,8 @@ COLUMNS = [
 ]
 
 
-@dataclass(frozen=True)
-class Exemplar:
-    """A short run of tokens of one document, with a feature's activation on each."""
-
-    kind: ExemplarKind
-    rank: int
-    quantile: int | None
-    doc_id: str
-    sequence: int
-    start: int
-    tokens: tuple[str, ...]
-    activations_C: npt.NDArray[np.float32]
-
-    @property
-    def text(self) -> str:
-        return "".join(self.tokens)
-
-    def crop(self, num_tokens: int, seed: int) -> "Exemplar":
-        """At most `num_tokens` tokens with the peak among them.
-
-        Where the peak falls is drawn from the seed and the exemplar's place: were it always in the middle, its
-        position would give the activation away.
-        """
-        spare = len(self.tokens) - num_tokens
-        if spare <= 0:
-            return self
-        peak = int(np.argmax(self.activations_C))
-        first, last = max(0, peak - num_tokens + 1), min(peak, spare)
-        offset = int(np.random.default_rng([seed, self.sequence, self.start]).integers(first, last + 1))
-        stop = offset + num_tokens
-        return replace(
-            self,
-            start=self.start + offset,
-            tokens=self.tokens[offset:stop],
-            activations_C=self.activations_C[offset:stop],
-        )
-
-
 class ExemplarBook:
-    """The exemplars of some features, by feature and split.
+    """The evidence of some features.
 
     Raises:
         IntegrityError: a document of theirs lies in two splits.
@@ -84,13 +45,29 @@ class ExemplarBook:
         self._table = pa.concat_tables(tables).sort_by([("feature", "ascending")]).combine_chunks()
         self._features = self._table["feature"].to_numpy()
         self._check_disjoint()
+        self._densities = read_densities(store, manifest, wanted)
+        self._output_tokens = read_output_tokens(store, manifest, wanted)
+
+    def evidence(self, feature: int) -> Evidence:
+        """All that is known of a feature; no exemplars if it is dead."""
+        exemplars: dict[ExemplarSplit, list[Exemplar]] = {split: [] for split in EXEMPLAR_SPLITS}
+        for row in self._rows(feature):
+            exemplars[row["split"]].append(_exemplar(row))
+        return Evidence(
+            feature,
+            self._densities[feature],
+            {split: _in_order(found) for split, found in exemplars.items()},
+            self._output_tokens.get(feature, {}),
+        )
 
     def of(self, feature: int, split: ExemplarSplit) -> list[Exemplar]:
         """A feature's exemplars in one split, in order of kind and rank."""
+        return list(_in_order(_exemplar(row) for row in self._rows(feature) if row["split"] == split))
+
+    def _rows(self, feature: int) -> list[dict[str, Any]]:
         start, stop = np.searchsorted(self._features, [feature, feature + 1])
-        rows = self._table.slice(int(start), int(stop - start)).to_pylist()
-        exemplars = [_exemplar(row) for row in rows if row["split"] == split]
-        return sorted(exemplars, key=lambda exemplar: (exemplar.kind, exemplar.rank))
+        rows: list[dict[str, Any]] = self._table.slice(int(start), int(stop - start)).to_pylist()
+        return rows
 
     def _check_disjoint(self) -> None:
         seen: set[str] = set()
@@ -106,22 +83,16 @@ class ExemplarBook:
             seen |= documents
 
 
-def sample_sha256(contexts: Sequence[Exemplar]) -> str:
-    """Content address of the exemplars shown: their places, lengths and activations."""
-    parts = [
-        [item.doc_id, item.sequence, item.start, [float(value) for value in item.activations_C]]
-        for item in contexts
-    ]
-    return sha256_hex(canonical_json(parts).encode())
-
-
 def _read_part(store: ObjectStore, key: str, wanted: pa.Array) -> pa.Table:
     with open_input(store, key) as file:
         return pq.read_table(file, columns=COLUMNS, filters=pc.field("feature").isin(wanted))
 
 
-def _exemplar(row: dict[str, object]) -> Exemplar:
+def _exemplar(row: dict[str, Any]) -> Exemplar:
     place = {name: row[name] for name in ("kind", "rank", "quantile", "doc_id", "sequence", "start")}
-    tokens, activations = row["tokens"], row["activations"]
-    assert isinstance(tokens, list)
-    return Exemplar(**place, tokens=tuple(tokens), activations_C=np.asarray(activations, np.float32))  # type: ignore[arg-type]
+    activations_C = np.asarray(row["activations"], np.float32)
+    return Exemplar(**place, tokens=tuple(row["tokens"]), activations_C=activations_C)
+
+
+def _in_order(exemplars: Iterable[Exemplar]) -> tuple[Exemplar, ...]:
+    return tuple(sorted(exemplars, key=lambda exemplar: (exemplar.kind, exemplar.rank)))

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from thresher.contracts.exemplars import ExemplarKind
-from thresher.labeling.exemplars.book import Exemplar
+from thresher.labeling.exemplars.exemplar import Exemplar
 
 
 def choose(

@@ -12,12 +12,15 @@ import numpy as np
 from thresher.contracts.exemplars import ExemplarKind
 from thresher.contracts.ids import canonical_json
 from thresher.contracts.states import State
+from thresher.labeling.budget.budget import BudgetExhaustedError
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
-from thresher.labeling.endpoints.requests import Answer, ModelRequest
-from thresher.labeling.exemplars.book import Exemplar
+from thresher.labeling.endpoints.requests import Answer, ModelRequest, RequestFailedError
 from thresher.labeling.exemplars.contexts import choose_kinds
+from thresher.labeling.exemplars.evidence import Evidence
+from thresher.labeling.exemplars.exemplar import Exemplar
+from thresher.labeling.explainers.explainer import Candidate, Provenance
 from thresher.labeling.explainers.phrase import Phrase, parse_phrase
-from thresher.labeling.explainers.spec import ExplainerSpec
+from thresher.labeling.explainers.spec import ActivationsSpec
 from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.templates import load_template
 
@@ -33,25 +36,42 @@ class ActivationsExplainer:
     The prompt holds no worked examples: a small model answers with one of theirs.
     """
 
-    prompt_sha256 = TEMPLATE.sha256
-
     def __init__(
-        self, spec: ExplainerSpec, tokenizer: PromptTokenizer, exchange: Exchange, seed: int
+        self, spec: ActivationsSpec, tokenizer: PromptTokenizer, exchange: Exchange, seed: int
     ) -> None:
         self._spec, self._tokenizer, self._exchange, self._seed = spec, tokenizer, exchange, seed
 
     @property
-    def decoding(self) -> str:
-        """How answers are sampled, as JSON."""
-        return canonical_json(self._decoding())
+    def provenance(self) -> Provenance:
+        endpoint = self._exchange.endpoint
+        return Provenance(
+            self._spec.method,
+            endpoint.model,
+            endpoint.revision,
+            TEMPLATE.sha256,
+            canonical_json(self._decoding()),
+        )
 
-    def exemplars(self, exemplars: Sequence[Exemplar]) -> list[Exemplar]:
+    def shown(self, evidence: Evidence) -> list[Exemplar]:
         """The explain exemplars to show: the strongest, in order."""
-        strongest = [item for item in exemplars if item.kind == "top"][: self._spec.num_exemplars]
+        strongest = evidence.of("explain", ["top"])[: self._spec.num_exemplars]
         counts: list[tuple[ExemplarKind, int]] = [("top", self._spec.num_exemplars)]
         return choose_kinds(strongest, counts, num_tokens=self._spec.tokens_per_exemplar, seed=self._seed)
 
-    def request(self, shown: Sequence[Exemplar]) -> ModelRequest:
+    def requests(self, evidence: Evidence) -> list[ModelRequest]:
+        return [self._request(shown)] if (shown := self.shown(evidence)) else []
+
+    async def explain(self, evidence: Evidence) -> list[Candidate]:
+        shown = self.shown(evidence)
+        try:
+            answer = await self._exchange.ask(self._request(shown))
+        except BudgetExhaustedError:
+            return [Candidate(Phrase(State.OVER_BUDGET, None), self.provenance, tuple(shown))]
+        except RequestFailedError:
+            return [Candidate(Phrase(State.API_ERROR, None), self.provenance, tuple(shown))]
+        return [Candidate(_phrase(answer), self.provenance, tuple(shown), (answer,))]
+
+    def _request(self, shown: Sequence[Exemplar]) -> ModelRequest:
         max_activation = max(float(item.activations_C.max()) for item in shown)
         lines = "\n".join(marked_text(item, max_activation) for item in shown)
         text = TEMPLATE.fill(exemplars=lines, tokens=", ".join(strongest_tokens(shown)))
@@ -69,20 +89,19 @@ class ActivationsExplainer:
             max_total_tokens=num_prompt_tokens + self._spec.max_tokens,
         )
 
-    async def explain(self, shown: Sequence[Exemplar]) -> tuple[Phrase, Answer]:
-        """A label and the answer that it was read from. Raises: as Exchange.ask."""
-        answer = await self._exchange.ask(self.request(shown))
-        message: dict[str, Any] = answer.choice["message"]
-        if message.get("refusal") or answer.choice.get("finish_reason") == "content_filter":
-            return Phrase(State.REFUSED, None), answer
-        return parse_phrase(message.get("content") or ""), answer
-
     def _decoding(self) -> dict[str, float | int]:
         return {
             "temperature": self._spec.temperature,
             "max_completion_tokens": self._spec.max_tokens,
             "seed": self._seed,
         }
+
+
+def _phrase(answer: Answer) -> Phrase:
+    message: dict[str, Any] = answer.choice["message"]
+    if message.get("refusal") or answer.choice.get("finish_reason") == "content_filter":
+        return Phrase(State.REFUSED, None)
+    return parse_phrase(message.get("content") or "")
 
 
 def strongest_tokens(shown: Sequence[Exemplar]) -> list[str]:

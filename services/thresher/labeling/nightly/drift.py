@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from thresher.contracts.manifests import FeaturesManifest
 from thresher.contracts.states import State
 from thresher.labeling.nightly.spec import ThresholdSpec
-from thresher.labeling.nightly.standing import Standing
+from thresher.labeling.standings.standing import Standing
 from thresher.storage import ObjectStore
 from thresher.storage.read_file import open_input
 

@@ -8,10 +8,10 @@ from pydantic import Field
 
 from thresher.contracts.manifests import FeaturesManifest, Record
 from thresher.contracts.states import State
-from thresher.labeling.nightly.artifacts import DictionaryState
 from thresher.labeling.nightly.drift import FeatureProfile, drift_of, read_profiles
 from thresher.labeling.nightly.spec import ThresholdSpec
-from thresher.labeling.nightly.standing import BOUNDED, Standing, Standings
+from thresher.labeling.standings.dictionaries import DictionaryState
+from thresher.labeling.standings.standing import BOUNDED, Standing, Standings
 from thresher.storage import ObjectStore
 
 NeedKind = Literal["new_dictionary", "unlabelled", "failed", "drifted", "low_lift"]

@@ -7,8 +7,8 @@ from datetime import datetime
 from thresher.contracts.manifests import NightBatch, NightOutcome, Record
 from thresher.labeling.nightly.journal import Night
 from thresher.labeling.nightly.spec import NightlySpec
-from thresher.labeling.nightly.standing import Standing
 from thresher.labeling.nightly.survey import StandingKey, Survey
+from thresher.labeling.standings.standing import Standing
 
 
 class ShownLabel(Record):

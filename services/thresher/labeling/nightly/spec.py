@@ -40,7 +40,7 @@ class WindowSpec(Spec):
     def _is_known(cls, name: str) -> str:
         try:
             ZoneInfo(name)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError) as error:
             raise SpecError("timezone", name, mend="Give an IANA name, as in Europe/Zurich.") from error
         return name
 
@@ -102,9 +102,7 @@ class NightlySpec(Spec):
     @property
     def identity_id(self) -> str:
         """Two specs of one id do the same work: a night that one began may be finished by the other."""
-        templates = [
-            self.label_spec("name@version", "corpus", tries=tries).identity() for tries in (0, 1)
-        ]
+        templates = [self.label_spec("name@version", "corpus", tries=tries).identity() for tries in (0, 1)]
         parts = {**self.identity(), "label": templates[0], "retry": templates[1]}
         return content_id("nightly_spec", parts)
 

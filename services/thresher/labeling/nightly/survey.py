@@ -5,10 +5,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from thresher.contracts.errors import ThresherError
-from thresher.labeling.nightly.artifacts import DictionaryState, read_dictionaries
 from thresher.labeling.nightly.needs import DictionaryNeeds, Need, needs_of, target_features
 from thresher.labeling.nightly.spec import NightlySpec
-from thresher.labeling.nightly.standing import Standing, Standings, read_standings
+from thresher.labeling.standings.dictionaries import DictionaryState, read_dictionaries
+from thresher.labeling.standings.standing import Standing, Standings, read_standings
 from thresher.storage import ObjectStore
 
 StandingKey = tuple[str, int]

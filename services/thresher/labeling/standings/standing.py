@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from thresher.contracts.manifests import FileEntry, LabelManifest
 from thresher.contracts.states import State
-from thresher.labeling.nightly.artifacts import DictionaryState
+from thresher.labeling.standings.dictionaries import DictionaryState
 from thresher.storage import ObjectStore
 from thresher.storage.read_file import open_input
 
@@ -71,7 +71,7 @@ class Standings:
 
     by_feature: dict[int, Standing]
     tries: Counter[Source]
-    """How many labels were asked for, by what they were made from; those that a fault or a budget prevented left out."""
+    """How many labels were asked for, by what they were made from, without those that a fault or a budget prevented."""
     num_runs: Counter[int]
     """How many runs hold a feature."""
     last_run: LabelManifest | None
