@@ -135,6 +135,12 @@ def label(spec: SpecPath, overrides: Overrides) -> None:
 
 
 @app.command()
+def families(spec: SpecPath, overrides: Overrides) -> None:
+    """Link labels that say the same and features that are the same; name their families."""
+    _run("families", spec, overrides)
+
+
+@app.command()
 def nightly(spec: SpecPath, overrides: Overrides) -> None:
     """Label what needs it most, within the night's windows; report what changed."""
     _run("nightly", spec, overrides)
@@ -225,7 +231,7 @@ def submit(
     stage: Annotated[
         str,
         typer.Argument(
-            help="corpus, harvest, import, fit, sweep, import-dictionary, evaluate, encode, label, nightly "
+            help="corpus, harvest, import, fit, sweep, import-dictionary, evaluate, encode, label, families, nightly "
             "or publish."
         ),
     ],

@@ -9,9 +9,15 @@ from sqlalchemy import Connection
 from thresher.catalog.database import Catalog
 from thresher.catalog.events import stored_events, write_event
 from thresher.catalog.fulltext import clear_index
-from thresher.catalog.ingest import Transaction, write_features, write_labels, write_release
+from thresher.catalog.ingest import Transaction, write_families, write_features, write_labels, write_release
 from thresher.catalog.tables import metadata
-from thresher.contracts.manifests import FeaturesManifest, LabelManifest, Record, ReleaseManifest
+from thresher.contracts.manifests import (
+    FamiliesManifest,
+    FeaturesManifest,
+    LabelManifest,
+    Record,
+    ReleaseManifest,
+)
 from thresher.storage import ObjectStore
 from thresher.storage.artifacts import read_record
 
@@ -49,6 +55,8 @@ def _write_all(transaction: Transaction, store: ObjectStore) -> None:
         write_features(transaction, store, features)
     for run in _manifests(store, "labels/", LabelManifest):
         write_labels(transaction, store, run)
+    for families in _manifests(store, "families/", FamiliesManifest):
+        write_families(transaction, store, families)
     for release in _manifests(store, "releases/", ReleaseManifest):
         write_release(transaction, release)
     for event in stored_events(store):

@@ -7,9 +7,16 @@ from contextlib import contextmanager
 from thresher.catalog import Catalog, open_catalog
 from thresher.catalog.database import DEFAULT_URL
 from thresher.catalog.events import record_night, write_event
-from thresher.catalog.ingest import ingest_dictionary, ingest_features, ingest_labels, ingest_release
+from thresher.catalog.ingest import (
+    ingest_dictionary,
+    ingest_families,
+    ingest_features,
+    ingest_labels,
+    ingest_release,
+)
 from thresher.contracts.manifests import (
     DictionaryManifest,
+    FamiliesManifest,
     FeaturesManifest,
     LabelManifest,
     NightlyManifest,
@@ -51,6 +58,12 @@ def catalogue_labels(root: str, manifest: LabelManifest) -> None:
     """Enter a run's labels and scores; does nothing if they are in."""
     with the_catalog() as catalog:
         ingest_labels(catalog, open_store(root), manifest)
+
+
+def catalogue_families(root: str, manifest: FamiliesManifest) -> None:
+    """Enter links and families of labels; does nothing if they are in."""
+    with the_catalog() as catalog:
+        ingest_families(catalog, open_store(root), manifest)
 
 
 def catalogue_night(root: str, manifest: NightlyManifest) -> None:

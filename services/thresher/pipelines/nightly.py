@@ -3,10 +3,10 @@
 import sys
 
 from thresher.contracts.errors import ThresherError
-from thresher.contracts.manifests import LabelManifest, NightlyManifest
+from thresher.contracts.manifests import FamiliesManifest, LabelManifest, NightlyManifest
 from thresher.labeling.nightly.run import nightly
 from thresher.labeling.nightly.spec import NightlySpec
-from thresher.pipelines.cataloguing import catalogue_labels, catalogue_night
+from thresher.pipelines.cataloguing import catalogue_families, catalogue_labels, catalogue_night
 from thresher.storage import open_store
 
 
@@ -22,6 +22,9 @@ class CatalogCommitter:
 
     def labels(self, manifest: LabelManifest) -> None:
         catalogue_labels(self._root, manifest)
+
+    def families(self, manifest: FamiliesManifest) -> None:
+        catalogue_families(self._root, manifest)
 
     def night(self, manifest: NightlyManifest) -> None:
         catalogue_night(self._root, manifest)

@@ -43,4 +43,5 @@ def test_there_are_examples():
         "import",
         "evaluate",
         "nightly",
+        "families",
     }

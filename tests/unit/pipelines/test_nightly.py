@@ -1,10 +1,12 @@
 """A night from the command to the catalog."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from fixtures.exemplars import CORPUS_ID, NAME, RULES, VERSION
-from fixtures.nights import PLANTED_KEY
+from fixtures.nights import PLANTED_KEY, read_table
 from fixtures.targets import autoencoder_target
 from thresher.catalog import open_catalog
 from thresher.catalog.browse import list_dictionaries, list_features
@@ -14,13 +16,20 @@ from thresher.contracts import paths
 from thresher.contracts.manifests import DictionaryManifest, FeaturesManifest, FileEntry
 from thresher.pipelines.job import main
 from thresher.storage import ObjectStore
-from thresher.storage.artifacts import publish_manifest, read_record
+from thresher.storage.artifacts import publish_manifest, put_file, read_record, record_bytes
 
 
 @pytest.fixture
 def planted_dictionary(planted_store: ObjectStore) -> ObjectStore:
-    """The planted store, with the manifest of the dictionary that its features are of."""
+    """The planted store as a catalog needs it: with the dictionary's manifest and the edges of the histograms."""
     features = read_record(planted_store, PLANTED_KEY, FeaturesManifest)
+    table = read_table(planted_store, features.stats).replace_schema_metadata(
+        {"histogram_edges": "[0.0, 1.0]"}
+    )
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    stats = put_file(planted_store, features.stats.key, sink.getvalue().to_pybytes())
+    planted_store.put(PLANTED_KEY, record_bytes(features.model_copy(update={"stats": stats})))
     artifact = paths.dictionary(NAME, VERSION)
     manifest = DictionaryManifest(
         name=NAME,

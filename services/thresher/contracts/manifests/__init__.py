@@ -17,6 +17,7 @@ from thresher.contracts.manifests.dictionary import (
     TargetSite,
 )
 from thresher.contracts.manifests.evaluation import EvaluationManifest, Interval, SpliceMetrics
+from thresher.contracts.manifests.families import FamiliesManifest
 from thresher.contracts.manifests.features import FeaturesManifest
 from thresher.contracts.manifests.harvest import (
     DictionaryRef,
@@ -42,6 +43,7 @@ MANIFEST_KINDS: Mapping[str, type[Record]] = {
     "dictionaries": DictionaryManifest,
     "features": FeaturesManifest,
     "labels": LabelManifest,
+    "families": FamiliesManifest,
     "nightlies": NightlyManifest,
     "evaluations": EvaluationManifest,
     "releases": ReleaseManifest,
@@ -61,6 +63,7 @@ __all__ = [
     "EncodingName",
     "EngineProvenance",
     "EvaluationManifest",
+    "FamiliesManifest",
     "FeaturesManifest",
     "FileEntry",
     "HarvestManifest",

@@ -55,6 +55,8 @@ class NightlyManifest(Record):
     """Features whose current label is another than before."""
     num_tokens_paid: int
     batches: list[NightBatch]
+    families: dict[str, str] = Field(default_factory=dict)
+    """Id of the families that were made of each dictionary's labels."""
     report: FileEntry
     """As JSON."""
     text: FileEntry

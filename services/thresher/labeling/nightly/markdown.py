@@ -30,6 +30,7 @@ def markdown(report: NightReport) -> str:
     lines += _counts("Needed work at the begin", report.needs_found)
     lines += _counts("Still need work", report.needs_left)
     lines += _counts("Left, because", report.left_because)
+    lines += _counts("Links between labels", report.num_links)
     lines += _counts("Tried often enough, no better", report.given_up)
     lines += _section(
         "Could not be read", [f"- {plain(name)}: {plain(fault)}" for name, fault in report.faults.items()]

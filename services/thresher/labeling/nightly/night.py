@@ -11,6 +11,7 @@ from typing import Protocol
 from thresher.contracts.errors import IntegrityError, MissingArtifactError, ThresherError
 from thresher.contracts.manifests import (
     BatchOutcome,
+    FamiliesManifest,
     LabelManifest,
     NightBatch,
     NightlyManifest,
@@ -42,6 +43,8 @@ class Committer(Protocol):
     """Where published things are entered besides the store: the catalog. Entering a thing twice changes nothing."""
 
     def labels(self, manifest: LabelManifest) -> None: ...
+
+    def families(self, manifest: FamiliesManifest) -> None: ...
 
     def night(self, manifest: NightlyManifest) -> None: ...
 

@@ -1,10 +1,10 @@
 """What a night brought, as data: what changed, the best and the worst, what it cost, what was left and why."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from thresher.contracts.manifests import NightBatch, NightOutcome, Record
+from thresher.contracts.manifests import FamiliesManifest, NightBatch, NightOutcome, Record
 from thresher.labeling.nightly.journal import Night
 from thresher.labeling.nightly.spec import NightlySpec
 from thresher.labeling.nightly.survey import StandingKey, Survey
@@ -48,7 +48,11 @@ class NightReport(Record):
     given_up: dict[str, int]
     """Features that were tried often enough, by what is wrong with their label."""
     faults: dict[str, str]
-    """Dictionaries that could not be read, with what is wrong."""
+    """Dictionaries that could not be read or gathered into families, with what is wrong."""
+    families: dict[str, str]
+    """Id of the families of each dictionary that got labels."""
+    num_links: dict[str, int]
+    """Links between its labels, by kind, over all of them."""
     num_changed: int
     changes: list[Change]
     """The most valuable of them: those with the largest lift."""
@@ -66,6 +70,8 @@ def build_report(
     ended_at: datetime,
     outcome: NightOutcome,
     fault: str | None,
+    families: Mapping[str, FamiliesManifest],
+    faults: Mapping[str, str],
 ) -> NightReport:
     """From how it was and how it is."""
     run_ids = set(night.run_ids)
@@ -92,7 +98,9 @@ def build_report(
         needs_left=after.num_by_kind(),
         left_because=dict(sorted(left_because.items())),
         given_up=_sum(dict(item.given_up) for item in after.dictionaries),
-        faults=after.faults,
+        faults={**after.faults, **faults},
+        families={name: item.families_id for name, item in families.items()},
+        num_links=_sum(item.num_links for item in families.values()),
         num_changed=len(changes),
         changes=sorted(changes, key=lambda change: _by_lift(change.after))[: spec.num_shown],
         best=judged[: spec.num_shown],

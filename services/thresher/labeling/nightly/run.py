@@ -7,15 +7,18 @@ from datetime import UTC, datetime
 import thresher
 from thresher.catalog.events import record_night
 from thresher.contracts import paths
-from thresher.contracts.manifests import LabelManifest, NightlyManifest, NightOutcome
+from thresher.contracts.errors import ThresherError
+from thresher.contracts.manifests import FamiliesManifest, LabelManifest, NightlyManifest, NightOutcome
 from thresher.contracts.names import parse_reference
+from thresher.labeling.families.run import families
+from thresher.labeling.families.spec import FamiliesSpec
 from thresher.labeling.nightly.fence import Fence, hold
 from thresher.labeling.nightly.journal import FENCE_NAME, Begun, Ended, Journal, Night, Settled
 from thresher.labeling.nightly.markdown import markdown
 from thresher.labeling.nightly.night import Committer, NightWork
-from thresher.labeling.nightly.report import build_report
+from thresher.labeling.nightly.report import NightReport, build_report
 from thresher.labeling.nightly.spec import NightlySpec
-from thresher.labeling.nightly.survey import Survey, survey
+from thresher.labeling.nightly.survey import survey
 from thresher.labeling.nightly.windows import deadline
 from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import create_record, put_hashed_file, read_record, record_bytes
@@ -111,21 +114,41 @@ class _Nightly:
     def _end(
         self, night: Night, outcome: NightOutcome, fault: str | None, left_because: dict[str, int]
     ) -> NightlyManifest:
-        before, after = survey(self._store, self._spec, night.run_ids), survey(self._store, self._spec)
-        manifest = self._manifest(night, before, after, left_because, outcome, fault)
+        made, faults = self._families(night)
+        report = build_report(
+            self._spec,
+            night,
+            before=survey(self._store, self._spec, night.run_ids),
+            after=survey(self._store, self._spec),
+            left_because=left_because,
+            ended_at=self._now(),
+            outcome=outcome,
+            fault=fault,
+            families=made,
+            faults=faults,
+        )
+        manifest = self._manifest(night, report)
         self._journal.write(Ended(manifest=manifest))
         return self._publish(manifest)
 
-    def _manifest(
-        self,
-        night: Night,
-        before: Survey,
-        after: Survey,
-        left_because: dict[str, int],
-        outcome: NightOutcome,
-        fault: str | None,
-    ) -> NightlyManifest:
-        report = build_report(self._spec, night, before, after, left_because, self._now(), outcome, fault)
+    def _families(self, night: Night) -> tuple[dict[str, FamiliesManifest], dict[str, str]]:
+        """Of every dictionary that got labels; and what went wrong with one, which does not undo the night."""
+        made: dict[str, FamiliesManifest] = {}
+        faults: dict[str, str] = {}
+        if self._spec.families is None:
+            return made, faults
+        labelled = {batch.dictionary for batch in night.settled.values() if batch.run_id is not None}
+        for dictionary in sorted(labelled):
+            options = dict(self._spec.families)
+            try:
+                made[dictionary] = families(
+                    FamiliesSpec(root=self._spec.root, dictionary=dictionary, **options)
+                )
+            except ThresherError as error:
+                faults[dictionary] = str(error)
+        return made, faults
+
+    def _manifest(self, night: Night, report: NightReport) -> NightlyManifest:
         stem = f"{paths.nightly(night.begun.night_id)}/report"
         shared = report.model_dump(include=set(NightlyManifest.model_fields))
         return NightlyManifest(
@@ -145,6 +168,10 @@ class _Nightly:
         for batch in manifest.batches:
             if batch.run_id is not None:
                 self._committer.labels(self._label_manifest(batch.dictionary, batch.run_id))
+        for dictionary, families_id in manifest.families.items():
+            name, version = parse_reference("dictionary", dictionary)
+            key = paths.manifest(paths.families(name, version, families_id))
+            self._committer.families(read_record(self._store, key, FamiliesManifest))
         self._committer.night(manifest)
         return manifest
 

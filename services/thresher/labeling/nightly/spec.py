@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from thresher.config import Spec
 from thresher.contracts.errors import SpecError
 from thresher.contracts.ids import content_id
+from thresher.labeling.families.spec import FamilyOptions
 from thresher.labeling.spec import LabelSpec
 
 Operational = {"operational": True}
@@ -78,6 +79,8 @@ class NightlySpec(Spec):
     """When to end."""
     thresholds: ThresholdSpec = ThresholdSpec()
     """What to do again."""
+    families: FamilyOptions | None = FamilyOptions()
+    """Links and families, made again at the end for every dictionary that got labels; null to leave them out."""
     batch_size: Annotated[int, Field(ge=2)] = 64
     """Most features of one label run; what is lost of the windows at a night's end is less than one run."""
     num_shown: Annotated[int, Field(ge=1)] = 10
