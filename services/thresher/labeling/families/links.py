@@ -113,7 +113,7 @@ class Linker:
         rows, cols = rows[is_upper], cols[is_upper]
         text = self._texts.of(self._text_of_N[rows + start], self._text_of_N[cols])
         decoder = np.full(len(rows), np.nan) if cosines is None else cosines[rows, cols].astype(np.float64)
-        together = np.asarray(cofiring.tocsr()[rows, cols], np.float64).ravel()
+        together = _entries(cofiring, rows, cols)
         return classified(rows + start, cols, text, decoder, together, options)
 
     def _cofiring(self, start: int, stop: int) -> sparse.coo_matrix:
@@ -121,6 +121,13 @@ class Linker:
         shared = sparse.coo_matrix(self._windows_NX[start:stop] @ self._windows_XN)
         fewer = np.minimum(self._num_windows_N[shared.row + start], self._num_windows_N[shared.col])
         return sparse.coo_matrix((shared.data / fewer, (shared.row, shared.col)), shape=shared.shape)
+
+
+def _entries(matrix: sparse.coo_matrix, rows: IntArray, cols: IntArray) -> FloatArray:
+    """[P]: the entries at some places, 0 where there is none."""
+    if len(rows) == 0:
+        return np.zeros(0)
+    return np.asarray(sparse.csr_matrix(matrix)[rows, cols], np.float64).ravel()
 
 
 def classified(
