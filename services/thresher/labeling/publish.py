@@ -116,15 +116,15 @@ def score_rows(record: RunRecord, scores: Sequence[Score]) -> list[dict[str, Any
 
 
 def _score_row(record: RunRecord, score: Score) -> dict[str, Any]:
-    endpoint, outcome, spec = score.scorer.endpoint, score.outcome, record.spec
+    outcome, spec = score.outcome, record.spec
     num_looks = 1 if spec.stopping is None else len(spec.stopping.looks)
     content: Mapping[str, Any] = {
         "label_id": score.label_id,
         "feature": score.feature,
         "score_type": score.score_type,
         "shuffled": score.shuffled,
-        "scorer_model": endpoint.model,
-        "scorer_revision": endpoint.revision,
+        "scorer_model": score.scorer.model,
+        "scorer_revision": score.scorer.revision,
         "qualified": None,
         "prompt_sha256": score.scorer.prompt_sha256,
         "value": outcome.estimate.value,

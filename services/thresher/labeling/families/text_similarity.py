@@ -38,7 +38,8 @@ class TextSimilarity:
     def near(self, threshold: float, max_near: int, block_rows: int) -> sparse.csr_matrix:
         """[U, U]: similarity of near texts, 1 on the diagonal. Of each text the nearest; symmetric all the same."""
         num_texts = self.ngrams.shape[0]
-        found: list[tuple[IntArray, IntArray, FloatArray]] = []
+        none = np.zeros(0, np.int64)
+        found: list[tuple[IntArray, IntArray, FloatArray]] = [(none, none, np.zeros(0))]
         # The Jaccard index of two sets is never above the cosine of their indicators.
         for unit in (self.ngrams, unit_rows(self._words)):
             for rows, cols in candidate_pairs(unit, threshold, block_rows):

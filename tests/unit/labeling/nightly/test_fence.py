@@ -64,7 +64,9 @@ def test_of_many_claimants_one_wins(store: ObjectStore) -> None:
     def attempt(_: int) -> int | None:
         together.wait()
         try:
-            return claim(store, "f", LEASE_S).epoch
+            with hold(store, "f", LEASE_S) as fence:
+                time.sleep(4 * LEASE_S)
+                return fence.epoch
         except FenceHeldError:
             return None
 
