@@ -1,4 +1,4 @@
-"""A run over real Ray actors is the run of one process, row for row: undisturbed, and with workers and driver killed."""
+"""A run over real Ray actors is that of one process, row for row: undisturbed, and with workers and driver killed."""
 
 import json
 import os
@@ -138,6 +138,6 @@ def test_the_budget_holds_over_all_workers(planted_store, alone, label_spec, scr
 
 def test_an_endpoint_that_dies_is_said_so(planted_store, label_spec, scripted_llm, local_ray) -> None:
     scripted_llm.die_after = 20
-    with pytest.raises(Exception, match="reached|fail"):
+    with pytest.raises(Exception, match=r"reached|fail"):
         label(label_spec(workers=2, endpoint={"max_retries": 0}))
     assert workers() == [] or wait_for(lambda: workers() == []) is None
