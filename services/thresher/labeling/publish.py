@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import thresher
 from thresher.contracts import paths
 from thresher.contracts.ids import content_id
-from thresher.contracts.manifests import FeaturesManifest, FileEntry, LabelManifest
+from thresher.contracts.manifests import FeaturesManifest, FileEntry, LabelManifest, LinearCalibration
 from thresher.contracts.schemas import LABELS, SCORES
 from thresher.labeling.labels import Label
 from thresher.labeling.ledger.ledger import Ledger
@@ -35,6 +35,8 @@ class RunRecord:
     run_id: str
     artifact: str
     features: FeaturesManifest
+    calibrations: Mapping[str, LinearCalibration | None]
+    """Of the simulators."""
 
 
 def publish_run(
@@ -55,6 +57,7 @@ def publish_run(
         num_features=len(labels),
         states=dict(sorted(Counter(str(label.state) for label in labels).items())),
         mean_scores=mean_scores(scores),
+        calibrations=calibrations(record, scores),
         simulator_digit_mass=fmean(masses) if masses else None,
         num_calls=totals.num_calls,
         num_prompt_tokens=totals.num_prompt_tokens,
@@ -65,6 +68,14 @@ def publish_run(
         code_version=thresher.__version__,
     )
     return create_record(store, paths.manifest(record.artifact), manifest)
+
+
+def calibrations(record: RunRecord, scores: Sequence[Score]) -> dict[str, LinearCalibration]:
+    """Of the simulators that made these scores."""
+    made = {score.score_type for score in scores}
+    return {
+        name: line for name, line in sorted(record.calibrations.items()) if line is not None and name in made
+    }
 
 
 def mean_scores(scores: Sequence[Score]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from thresher.labeling.budget.estimate import SAMPLE_SIZE
 from thresher.labeling.guard import RunGuard
 from thresher.labeling.opening import OpenRun, open_run, read_features, run_id_of
 from thresher.labeling.publish import RunRecord, publish_run
+from thresher.labeling.scorers.calibration import fit_calibrations
 from thresher.labeling.scores import contests
 from thresher.labeling.spec import LabelSpec
 from thresher.labeling.workshop import Shop, Workshop
@@ -87,20 +88,23 @@ async def _label(run: OpenRun, guard: RunGuard) -> LabelManifest:
 
 
 async def _work(run: OpenRun, shop: Shop, budget: Budget, guard: RunGuard) -> LabelManifest:
-    """Explain all, then score: the baseline of a feature is made of other features' labels."""
+    """Explain all, then calibrate, then score: baselines and calibrations are made of all features' labels."""
     spec = run.spec
     with progress("explain", len(run.selected), "features") as meter:
         labels = await shop.explain(run.selected, meter)
     densities = {item.feature: item.density for item in run.selected}
     listed = contests(labels, densities, spec.baseline.num_shuffles, spec.seed)
+    own = [(contest.feature, contest.claims[0].text) for contest in listed]
+    with progress("calibrate", len(own), "features") as meter:
+        calibrations = fit_calibrations(await shop.calibration_readings(own, meter))
     with progress("score", len(listed), "features") as meter:
-        scores = await shop.score(listed, meter)
+        scores = await shop.score(listed, calibrations, meter)
     if budget.exhausted:
         logger.warning(
             "budget.max_tokens = %d is reached: the rest is in state over_budget.", spec.budget.max_tokens
         )
     guard.check()
-    record = RunRecord(spec, run.run_id, run.artifact, run.features)
+    record = RunRecord(spec, run.run_id, run.artifact, run.features, calibrations)
     return publish_run(run.store, record, labels, scores, run.ledger())
 
 

@@ -6,7 +6,7 @@ from typing import Protocol, Self
 
 from thresher.labeling.budget.budget import Budget
 from thresher.labeling.budget.estimate import estimate_tokens
-from thresher.labeling.endpoints.probe import check_logprobs, check_model, check_prompt_logprobs
+from thresher.labeling.endpoints.probe import check_model
 from thresher.labeling.exchanges import Exchanges
 from thresher.labeling.exemplars.book import ExemplarBook
 from thresher.labeling.explainers.build import ExplainerTools, build_explainer
@@ -16,11 +16,15 @@ from thresher.labeling.labels import Label, LabelMaker
 from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.ledger.ledger import Ledger
 from thresher.labeling.opening import OpenRun
-from thresher.labeling.scorers.detection import DetectionScorer
+from thresher.labeling.scorers.build import ScorerTools, build_scorers, check_scorers
+from thresher.labeling.scorers.calibration import (
+    Calibrations,
+    FeatureReadings,
+    calibration_readings,
+    set_calibrations,
+)
 from thresher.labeling.scorers.reading import Sampling
-from thresher.labeling.scorers.scorer import Scorer
 from thresher.labeling.scorers.sequential import SequentialScoring
-from thresher.labeling.scorers.simulation import SimulationScorer
 from thresher.labeling.scores import Contest, Score, ScoreMaker
 from thresher.labeling.selection import SelectedFeature
 from thresher.runtime.progress import Meter
@@ -31,7 +35,13 @@ class Shop(Protocol):
 
     async def explain(self, selected: Sequence[SelectedFeature], meter: Meter) -> list[Label]: ...
 
-    async def score(self, listed: Sequence[Contest], meter: Meter) -> list[Score]: ...
+    async def calibration_readings(
+        self, own: Sequence[tuple[int, str]], meter: Meter
+    ) -> list[FeatureReadings]: ...
+
+    async def score(
+        self, listed: Sequence[Contest], calibrations: Calibrations, meter: Meter
+    ) -> list[Score]: ...
 
 
 class Workshop:
@@ -42,9 +52,8 @@ class Workshop:
         self._run, self._spec = run, spec
         self._exchanges = Exchanges(spec.endpoint, ledger, budget)
         self._sequential = SequentialScoring(spec.bootstrap, spec.stopping, spec.seed)
-        self._scorers = self._make_scorers(
-            self._exchanges.of(None), Sampling(spec.seed, self._sequential.num_batches)
-        )
+        sampling = Sampling(spec.seed, self._sequential.num_batches)
+        self._scorers = build_scorers(spec, ScorerTools(run.tokenizer, self._exchanges.of, sampling))
         self._explainer = build_explainer(spec.explainer, self._explainer_tools())
         self._book: ExemplarBook | None = None
 
@@ -69,19 +78,26 @@ class Workshop:
         """Check that every endpoint does what will be asked of it. Raises: EndpointError, SpecError."""
         for client in self._exchanges.clients:
             await check_model(client)
-        scoring, spec = self._exchanges.clients[0], self._spec
-        if spec.simulation is not None:
-            await check_prompt_logprobs(scoring, self._run.tokenizer, spec.simulation.num_logprobs)
-        if spec.detection is not None:
-            await check_logprobs(scoring, self._run.tokenizer, spec.detection.num_logprobs)
+        await check_scorers(self._spec, self._exchanges.clients[0], self._run.tokenizer)
 
     async def explain(self, selected: Sequence[SelectedFeature], meter: Meter) -> list[Label]:
         """Labels in the order of the features, whose book is open. Raises: as LabelMaker.make."""
         maker = LabelMaker(self._spec, self._open_book, self._explainer, self._chooser())
         return await maker.make(selected, meter)
 
-    async def score(self, listed: Sequence[Contest], meter: Meter) -> list[Score]:
+    async def calibration_readings(
+        self, own: Sequence[tuple[int, str]], meter: Meter
+    ) -> list[FeatureReadings]:
+        """What simulators are calibrated with, of features and their labels. Raises: as ScoreMaker.make."""
+        found = await calibration_readings(
+            self._scorers, own, self._open_book, self._spec.endpoint.concurrency
+        )
+        meter.advance(len(own))
+        return found
+
+    async def score(self, listed: Sequence[Contest], calibrations: Calibrations, meter: Meter) -> list[Score]:
         """Scores in the order of the contests, whose features' book is open. Raises: as ScoreMaker.make."""
+        set_calibrations(self._scorers, calibrations)
         maker = ScoreMaker(self._spec, self._open_book, self._scorers, self._sequential)
         return await maker.make(listed, meter)
 
@@ -89,14 +105,6 @@ class Workshop:
     def _open_book(self) -> ExemplarBook:
         assert self._book is not None, "a book is opened first"
         return self._book
-
-    def _make_scorers(self, exchange: Exchange, sampling: Sampling) -> list[Scorer]:
-        spec, tokenizer, scorers = self._spec, self._run.tokenizer, list[Scorer]()
-        if spec.simulation is not None:
-            scorers.append(SimulationScorer(spec.simulation, tokenizer, exchange, sampling))
-        if spec.detection is not None:
-            scorers.append(DetectionScorer(spec.detection, tokenizer, exchange, sampling))
-        return scorers
 
     def _chooser(self) -> CandidateChooser:
         named = [scorer for scorer in self._scorers if scorer.name == self._spec.choice.by]

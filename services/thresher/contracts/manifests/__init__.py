@@ -35,7 +35,7 @@ from thresher.contracts.manifests.harvest import (
     SiteFile,
     SiteSummary,
 )
-from thresher.contracts.manifests.labels import LabelManifest
+from thresher.contracts.manifests.labels import LabelManifest, LinearCalibration
 from thresher.contracts.manifests.metrics import NormBand, ReconstructionMetrics
 from thresher.contracts.manifests.nightly import BatchOutcome, NightBatch, NightlyManifest, NightOutcome
 from thresher.contracts.manifests.record import FileEntry, Record
@@ -74,6 +74,7 @@ __all__ = [
     "HarvestManifest",
     "Interval",
     "LabelManifest",
+    "LinearCalibration",
     "MixedHarvest",
     "ModelIdentity",
     "NightBatch",

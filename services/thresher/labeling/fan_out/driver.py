@@ -16,6 +16,7 @@ from thresher.labeling.fan_out.kept_budget import start_keeper
 from thresher.labeling.fan_out.worker import LabelWorker
 from thresher.labeling.labels import Label
 from thresher.labeling.opening import OpenRun
+from thresher.labeling.scorers.calibration import Calibrations, FeatureReadings
 from thresher.labeling.scores import Contest, Score
 from thresher.labeling.selection import SelectedFeature
 from thresher.runtime.progress import Meter
@@ -28,7 +29,7 @@ RANGES_A_WORKER = 4
 """At least so many, so that a slow one delays the end little."""
 MAX_LOSSES_A_WORKER = 3
 ItemT = TypeVar("ItemT")
-Method = Literal["explain", "score"]
+Method = Literal["explain", "calibration_readings", "score"]
 
 
 def ranges(items: Sequence[ItemT], num_workers: int) -> list[Sequence[ItemT]]:
@@ -67,11 +68,19 @@ class FanOut:
         """As Workshop.explain. Raises: ClusterError, if workers are lost again and again."""
         return await self._map("explain", selected, meter)
 
-    async def score(self, listed: Sequence[Contest], meter: Meter) -> list[Score]:
-        """As Workshop.score. Raises: as explain."""
-        return await self._map("score", listed, meter)
+    async def calibration_readings(
+        self, own: Sequence[tuple[int, str]], meter: Meter
+    ) -> list[FeatureReadings]:
+        """As Workshop.calibration_readings. Raises: as explain."""
+        return await self._map("calibration_readings", own, meter)
 
-    async def _map(self, method: Method, items: Sequence[Any], meter: Meter) -> list[Any]:
+    async def score(self, listed: Sequence[Contest], calibrations: Calibrations, meter: Meter) -> list[Score]:
+        """As Workshop.score. Raises: as explain."""
+        found = await self._map("score", listed, meter, calibrations)
+        return [score for scores in found for score in scores]
+
+    async def _map(self, method: Method, items: Sequence[Any], meter: Meter, *others: Any) -> list[Any]:
+        """What the method makes of each item, in order."""
         parts = ranges(items, self._num_workers)
         left, results = deque(range(len(parts))), dict[int, list[Any]]()
         all_done = asyncio.Event()
@@ -86,7 +95,7 @@ class FanOut:
                     continue
                 index = left.popleft()
                 try:
-                    results[index] = await self._call(place, method, parts[index])
+                    results[index] = await self._call(place, method, parts[index], *others)
                 except RayActorError as error:
                     left.append(index)
                     self._replace(place, error)

@@ -8,6 +8,7 @@ from thresher.labeling.budget.budget import Budget
 from thresher.labeling.fan_out.kept_budget import KeptBudget
 from thresher.labeling.labels import Label
 from thresher.labeling.opening import open_run
+from thresher.labeling.scorers.calibration import Calibrations, FeatureReadings
 from thresher.labeling.scores import Contest, Score
 from thresher.labeling.selection import SelectedFeature
 from thresher.labeling.spec import LabelSpec
@@ -45,6 +46,15 @@ class LabelWorker:
         self._shop.open_book([item.feature for item in selected])
         return await self._shop.explain(selected, Uncounted())
 
-    async def score(self, listed: Sequence[Contest]) -> list[Score]:
+    async def calibration_readings(self, own: Sequence[tuple[int, str]]) -> list[FeatureReadings]:
+        self._shop.open_book([feature for feature, _ in own])
+        return await self._shop.calibration_readings(own, Uncounted())
+
+    async def score(self, listed: Sequence[Contest], calibrations: Calibrations) -> list[list[Score]]:
+        """Of each contest."""
         self._shop.open_book([contest.feature for contest in listed])
-        return await self._shop.score(listed, Uncounted())
+        scores = await self._shop.score(listed, calibrations, Uncounted())
+        by_feature: dict[int, list[Score]] = {contest.feature: [] for contest in listed}
+        for score in scores:
+            by_feature[score.feature].append(score)
+        return list(by_feature.values())
