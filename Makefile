@@ -59,12 +59,12 @@ venvs: .venvs/peers-fit/.installed .venvs/bare/.installed
 	.venvs/peers-fit/bin/python -m pip uninstall --quiet --yes torchvision
 	touch $@
 
-# The peer that labels latents.
+# The peer that labels latents; it asks for vLLM, which pulls CUDA libraries.
 .venvs/peers-label/.installed: Makefile
 	$(PYTHON) -m venv .venvs/peers-label
 	.venvs/peers-label/bin/python -m pip --disable-pip-version-check --quiet install torch==2.13.0
 	.venvs/peers-label/bin/python -m pip --disable-pip-version-check --quiet install torch==2.13.0 eai-delphi==0.1.3
-	.venvs/peers-label/bin/python -m pip uninstall --quiet --yes torchvision
+	.venvs/peers-label/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
 # What somebody has who only pulls dictionaries: the base install, and the readers that they open tables with.
