@@ -1,37 +1,66 @@
-"""From the bytes of a response to an answer that later code can rely on."""
+"""From the bytes of a response to an answer that later code can rely on. The bytes are not trusted."""
 
 import json
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from thresher.labeling.endpoints.requests import Answer, ModelRequest
+
+MAX_TOKENS = 1 << 40  # no request costs more; a larger count is nonsense, and would not fit a table
 
 
 class MalformedAnswerError(Exception):
     """The response is not what the protocol promises; asking again may help."""
 
 
-def parse_answer(request: ModelRequest, text: str) -> Answer:
-    """Check a response's shape and drop the prompt log-probabilities that nobody will read.
+def parse_json(data: bytes) -> Any:
+    """Strict JSON, but for broken characters, which become replacement characters: their answer is paid for.
 
     Raises:
-        MalformedAnswerError: it is no JSON, or lacks its choice, its usage or what the request asked for.
+        MalformedAnswerError: it is none, or holds NaN or Infinity.
     """
+    text = data.decode("utf-8", errors="replace")
     try:
-        body = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise MalformedAnswerError(f"not JSON ({error})") from error
+        body = json.loads(text, parse_constant=_refuse_constant)
+        if "\\ud" in text or "\\uD" in text:  # half of a surrogate pair is no text, and could not be stored
+            whole = json.dumps(body, ensure_ascii=False).encode("utf-8", errors="replace")
+            body = json.loads(whole)
+    except RecursionError as error:
+        raise MalformedAnswerError("nested too deeply") from error
+    except ValueError as error:
+        hint = "; it looks like a web page" if text.lstrip()[:1] == "<" else ""
+        raise MalformedAnswerError(f"not JSON ({error}){hint}") from error
+    return body
+
+
+def parse_answer(request: ModelRequest, data: bytes) -> Answer:
+    """Check a response's shape and drop the prompt log-probabilities that nobody will read.
+
+    A server that counts no tokens is taken to have used the most that the request can cost.
+
+    Raises:
+        MalformedAnswerError: it is no JSON, lacks its choice or what the request asked for, or counts nonsense.
+    """
+    body = parse_json(data)
     choices = body.get("choices") if isinstance(body, dict) else None
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise MalformedAnswerError("no choices")
     _check_choice(request, choices[0])
-    usage = body.get("usage")
-    num_prompt, num_completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     if request.read_positions:
         choices[0]["prompt_logprobs"] = _only(choices[0]["prompt_logprobs"], set(request.read_positions))
         choices[0].pop("prompt_token_ids", None)
-    return Answer(body, num_prompt, num_completion, datetime.now(UTC))
+    usage, received_at = body.get("usage"), datetime.now(UTC)
+    if usage is None:
+        return Answer(
+            body, request.max_prompt_tokens, request.max_completion_tokens, received_at, reports_usage=False
+        )
+    num_prompt, num_completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    return Answer(body, num_prompt, num_completion, received_at, min(_num_cached(usage), num_prompt))
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _check_choice(request: ModelRequest, choice: dict[str, Any]) -> None:
@@ -49,9 +78,16 @@ def _check_choice(request: ModelRequest, choice: dict[str, Any]) -> None:
 
 def _count(usage: object, key: str) -> int:
     value = usage.get(key) if isinstance(usage, dict) else None
-    if not isinstance(value, int) or value < 0:
-        raise MalformedAnswerError(f"no usage.{key}")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_TOKENS:
+        raise MalformedAnswerError(f"no usable usage.{key}")
     return value
+
+
+def _num_cached(usage: dict[str, Any]) -> int:
+    """Prompt tokens that the server had in its prefix cache, where it says so."""
+    details = usage.get("prompt_tokens_details")
+    value = details.get("cached_tokens") if isinstance(details, dict) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
 
 
 def _only(entries: list[Any], positions: Collection[int]) -> list[Any]:

@@ -1,123 +1,141 @@
-"""An OpenAI-compatible endpoint: bounded concurrency, patient retries, errors that say whose fault it is."""
+"""An OpenAI-compatible endpoint: patient retries over all its servers, errors that say whose fault it is."""
 
 import asyncio
-import os
-from typing import Any, NoReturn
+import logging
+from collections.abc import Callable
 
 import openai
 
-from thresher.contracts.errors import EndpointError, SpecError
-from thresher.labeling.endpoints.answers import MalformedAnswerError, parse_answer
+from thresher.contracts.errors import EndpointError
+from thresher.labeling.endpoints.answers import parse_answer
+from thresher.labeling.endpoints.failures import Failure
+from thresher.labeling.endpoints.models import ModelCard, common_models, parse_models
+from thresher.labeling.endpoints.pool import ReplicaPool
+from thresher.labeling.endpoints.replica import Replica, backoff_s
 from thresher.labeling.endpoints.requests import Answer, ModelRequest, RequestFailedError
 from thresher.labeling.endpoints.spec import EndpointSpec
+from thresher.labeling.endpoints.transport import list_models, post
+
+logger = logging.getLogger(__name__)
 
 MALFORMED_ATTEMPTS = 3
 MAX_FAILURES_IN_A_ROW = 8
-NO_KEY = "none"  # local servers ask for no key, but the client library insists on one
+LONGEST_WAIT_S = 300.0
 
 
 class EndpointClient:
-    """Sends requests to one endpoint.
+    """Sends requests to one model.
 
-    Rate limits (with their Retry-After), server errors, broken connections and timeouts are retried by the openai
-    library with exponential backoff; garbled answers are asked for again here.
+    Rate limits, server errors, broken connections and timeouts are tried again up to `max_retries` times, garbled
+    answers twice. A server's Retry-After holds for all its requests; one that keeps on failing is left out for a while.
     """
 
     def __init__(self, spec: EndpointSpec) -> None:
         self.spec = spec
-        self._client = openai.AsyncOpenAI(
-            base_url=spec.base_url,
-            api_key=os.environ.get(spec.api_key_env) or NO_KEY,
-            timeout=spec.timeout_s,
-            max_retries=spec.max_retries,
-        )
-        self._slots = asyncio.Semaphore(spec.concurrency)
+        self._pool = ReplicaPool(spec)
         self._failures_in_a_row = 0
 
     async def close(self) -> None:
-        await self._client.close()
+        await self._pool.close()
 
-    async def served_models(self) -> dict[str, int | None]:
-        """Names of the models served, each with its longest sequence in tokens where the server says so.
+    async def served_models(self) -> dict[str, ModelCard]:
+        """Models that every server serves which can be reached, by name.
 
         Raises:
-            EndpointError: the endpoint cannot be reached, or refuses the key.
+            EndpointError: none can be reached, or one refuses the key.
         """
-        try:
-            page = await self._client.models.list()
-        except openai.APIError as error:
-            self._refuse(error)
-        return {model.id: (model.model_extra or {}).get("max_model_len") for model in page.data}
+        found = await asyncio.gather(*(self._models(replica) for replica in self._pool.replicas))
+        served = [models for models in found if not isinstance(models, Failure)]
+        failures = [failure for failure in found if isinstance(failure, Failure)]
+        for failure in failures:
+            if failure.kind == "refused" or not served:
+                raise failure.error
+            logger.warning("%s The other servers go on without it.", failure.error)
+        return common_models(served)
 
-    async def send(self, request: ModelRequest) -> Answer:
+    async def send(self, request: ModelRequest, on_wasted: Callable[[], None] = lambda: None) -> Answer:
         """Ask, and wait for a well-formed answer.
+
+        Args:
+            on_wasted: called for each answer that came, was paid for and is of no use.
 
         Raises:
             EndpointError: the endpoint is down, refuses the key, has no such model, or keeps on failing.
             RequestFailedError: it refuses or garbles this request alone.
         """
         try:
-            async with self._slots:
-                answer = await self._attempt(request)
+            answer = await self._send(request, on_wasted)
         except RequestFailedError as error:
             self._failures_in_a_row += 1
             if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
-                raise EndpointError(
-                    f"{self.spec.base_url} failed {self._failures_in_a_row} requests in a row, the last with: {error} "
-                    "Mend it and run again: stored answers are not asked for again."
-                ) from error
+                raise self._gives_up(self._failures_in_a_row, error) from error
             raise
         self._failures_in_a_row = 0
         return answer
 
-    async def _attempt(self, request: ModelRequest) -> Answer:
-        fault: MalformedAnswerError | None = None
-        for _ in range(MALFORMED_ATTEMPTS):
+    async def _send(self, request: ModelRequest, on_wasted: Callable[[], None]) -> Answer:
+        async def call(client: openai.AsyncOpenAI) -> Answer:
+            return parse_answer(request, await post(client, request))
+
+        num_failed, num_malformed, failed = 0, 0, None
+        while True:
+            replica = await self._pool.acquire(failed)
             try:
-                return parse_answer(request, await self._post(request))
-            except MalformedAnswerError as error:
-                fault = error
-            except openai.APIError as error:
-                self._refuse(error)
-        raise RequestFailedError(f"{MALFORMED_ATTEMPTS} malformed answers: {fault}.") from fault
+                outcome = await replica.attempt(call)
+            finally:
+                self._pool.release(replica)
+            if not isinstance(outcome, Failure):
+                return outcome
+            if outcome.kind == "malformed":
+                on_wasted()
+                num_malformed += 1
+            else:
+                num_failed += 1
+            self._check_may_repeat(outcome, replica, num_failed, num_malformed)
+            failed = replica
+            if outcome.kind == "broken" and not self._pool.others_in(replica):
+                await asyncio.sleep(backoff_s(num_failed - 1))
 
-    async def _post(self, request: ModelRequest) -> str:
-        body = dict(request.body)
-        model = body.pop("model")
-        if request.is_chat:
-            messages = body.pop("messages")
-            chat = self._client.chat.completions.with_raw_response
-            response: Any = await chat.create(model=model, messages=messages, extra_body=body)
-        else:
-            prompt = body.pop("prompt")
-            plain = self._client.completions.with_raw_response
-            response = await plain.create(model=model, prompt=prompt, extra_body=body)
-        text: str = response.text
-        return text
+    def _check_may_repeat(
+        self, failure: Failure, replica: Replica, num_failed: int, num_malformed: int
+    ) -> None:
+        """Raise what ends the request, if it ends."""
+        alone = not self._pool.others_in(replica)
+        if failure.kind == "request" or (failure.kind == "refused" and alone):
+            raise failure.error
+        if num_malformed >= MALFORMED_ATTEMPTS:
+            raise RequestFailedError(f"{num_malformed} times {failure.error}")
+        if num_failed > self.spec.max_retries and failure.kind != "malformed":
+            raise failure.error
+        if alone and failure.wait_s is not None and failure.wait_s > LONGEST_WAIT_S:
+            raise EndpointError(
+                f"{replica.server.base_url} asks to be left alone for {failure.wait_s:,.0f} s: run again after that, "
+                "stored answers are not asked for again."
+            )
+        if self._pool.is_hopeless:
+            raise self._gives_up(sum(item.breaker.num_trips for item in self._pool.replicas), failure.error)
 
-    def _refuse(self, error: openai.APIError) -> NoReturn:
-        """Sort a failure that outlived its retries by who has to mend it."""
-        where, key = self.spec.base_url, self.spec.api_key_env
-        if isinstance(error, openai.APITimeoutError):
-            raise EndpointError(
-                f"{where} did not answer within {self.spec.timeout_s:g} s: raise timeout_s or lower concurrency."
-            ) from error
-        if not isinstance(error, openai.APIStatusError):
-            raise EndpointError(
-                f"{where} cannot be reached ({error.message}): start the server, or correct base_url."
-            ) from error
-        if error.status_code in (401, 403):
-            raise EndpointError(f"{where} refuses the key ({error.status_code}): correct ${key}.") from error
-        if error.status_code == 402 or error.code == "insufficient_quota":
-            raise EndpointError(
-                f"{where} says the account of ${key} has no credit left: top it up."
-            ) from error
-        if error.status_code == 429:
-            raise EndpointError(
-                f"{where} keeps limiting the rate: lower concurrency, or run again later."
-            ) from error
-        if error.status_code == 404:
-            raise SpecError(
-                "endpoint.model", self.spec.model, mend=f"{where} answers 404: {error.message}"
-            ) from error
-        raise RequestFailedError(f"HTTP {error.status_code}: {error.message[:300]}") from error
+    def _gives_up(self, num_failures: int, error: Exception) -> EndpointError:
+        where = ", ".join(server.base_url for server in self.spec.servers)
+        return EndpointError(
+            f"{where} failed {num_failures} requests in a row, the last with: {error} "
+            "Mend it and run again: stored answers are not asked for again."
+        )
+
+    async def _models(self, replica: Replica) -> dict[str, ModelCard] | Failure:
+        async def call(client: openai.AsyncOpenAI) -> dict[str, ModelCard]:
+            return parse_models(await list_models(client))
+
+        num_failed = 0
+        while True:
+            replica.take()
+            try:
+                outcome = await replica.attempt(call)
+            finally:
+                replica.release()
+            if not isinstance(outcome, Failure) or outcome.kind in ("refused", "request"):
+                return outcome
+            num_failed += 1
+            if num_failed > self.spec.max_retries:
+                return outcome
+            await asyncio.sleep(min(outcome.wait_s or backoff_s(num_failed - 1), LONGEST_WAIT_S))

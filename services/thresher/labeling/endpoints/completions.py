@@ -1,5 +1,6 @@
 """Requests for log-probabilities over POST /v1/completions, and how to read them."""
 
+import math
 from typing import Any
 
 from thresher.labeling.endpoints.prompt_tokens import PromptTokens
@@ -43,12 +44,29 @@ def first_token_request(endpoint: EndpointSpec, prompt: PromptTokens, num_logpro
 
 
 def read_prompt_logprobs(choice: dict[str, Any], position: int) -> dict[int, float]:
-    """Log-probability by token id, of the most likely tokens at a prompt position given all before it."""
-    entry: dict[str, dict[str, Any]] = choice["prompt_logprobs"][position] or {}
-    return {int(token_id): float(found["logprob"]) for token_id, found in entry.items()}
+    """Log-probability by token id, of the most likely tokens at a prompt position given all before it.
+
+    What is no log-probability of a token is left out: stored answers are read again and again, and must not raise.
+    """
+    entry = choice["prompt_logprobs"][position]
+    found = {
+        token_id: _logprob(item.get("logprob") if isinstance(item, dict) else None)
+        for token_id, item in (entry.items() if isinstance(entry, dict) else ())
+        if token_id.isdecimal()
+    }
+    return {int(token_id): logprob for token_id, logprob in found.items() if logprob is not None}
 
 
 def read_first_token_logprobs(choice: dict[str, Any]) -> dict[str, float]:
     """Log-probability by token text, of the most likely first tokens; empty if the endpoint gave none."""
-    top = (choice.get("logprobs") or {}).get("top_logprobs") or [{}]
-    return {str(text): float(logprob) for text, logprob in (top[0] or {}).items()}
+    logprobs = choice.get("logprobs")
+    top = logprobs.get("top_logprobs") if isinstance(logprobs, dict) else None
+    first = top[0] if isinstance(top, list) and top else None
+    found = {text: _logprob(value) for text, value in (first.items() if isinstance(first, dict) else ())}
+    return {text: logprob for text, logprob in found.items() if logprob is not None}
+
+
+def _logprob(value: object) -> float | None:
+    """A finite number; rounding may leave it a little above zero, which no probability is."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return min(float(value), 0.0) if is_number and math.isfinite(value) else None  # type: ignore[arg-type]

@@ -41,15 +41,32 @@ class ModelRequest:
     def is_chat(self) -> bool:
         return "messages" in self.body
 
+    @property
+    def max_completion_tokens(self) -> int:
+        """The longest answer asked for."""
+        asked = self.body.get("max_completion_tokens") or self.body.get("max_tokens") or self.max_total_tokens
+        return min(int(asked), self.max_total_tokens)
+
+    @property
+    def max_prompt_tokens(self) -> int:
+        return self.max_total_tokens - self.max_completion_tokens
+
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: a JSON body with at least one choice, and when it was received (UTC)."""
+    """What came back: a JSON body with at least one choice, and when it was received (UTC).
+
+    Args:
+        num_cached_tokens: how many of the prompt's tokens the server says it had in its prefix cache.
+        reports_usage: the server counted the tokens; else they are the most that the request can cost.
+    """
 
     body: dict[str, Any]
     num_prompt_tokens: int
     num_completion_tokens: int
     received_at: datetime
+    num_cached_tokens: int = 0
+    reports_usage: bool = True
 
     @property
     def choice(self) -> dict[str, Any]:
