@@ -16,7 +16,7 @@ from thresher.contracts.manifests import FeaturesManifest, FileEntry, LabelManif
 from thresher.contracts.schemas import LABELS, SCORES
 from thresher.labeling.labels import Label
 from thresher.labeling.ledger.ledger import Ledger
-from thresher.labeling.scorers.statistics import interval_method
+from thresher.labeling.scorers.intervals import interval_method
 from thresher.labeling.scores import Score
 from thresher.labeling.spec import LabelSpec
 from thresher.storage import ObjectStore
@@ -115,7 +115,8 @@ def score_rows(record: RunRecord, scores: Sequence[Score]) -> list[dict[str, Any
 
 
 def _score_row(record: RunRecord, score: Score) -> dict[str, Any]:
-    endpoint, outcome = record.spec.endpoint, score.outcome
+    endpoint, outcome, spec = score.scorer.endpoint, score.outcome, record.spec
+    num_looks = 1 if spec.stopping is None else len(spec.stopping.looks)
     content: Mapping[str, Any] = {
         "label_id": score.label_id,
         "feature": score.feature,
@@ -124,14 +125,14 @@ def _score_row(record: RunRecord, score: Score) -> dict[str, Any]:
         "scorer_model": endpoint.model,
         "scorer_revision": endpoint.revision,
         "qualified": None,
-        "prompt_sha256": score.prompt_sha256,
+        "prompt_sha256": score.scorer.prompt_sha256,
         "value": outcome.estimate.value,
         "ci_low": outcome.estimate.ci_low,
         "ci_high": outcome.estimate.ci_high,
-        "ci_method": interval_method(record.spec.bootstrap, record.spec.seed),
-        "lift": None,
-        "lift_low": None,
-        "lift_high": None,
+        "ci_method": interval_method(spec.bootstrap, spec.seed, num_looks),
+        "lift": outcome.lift.value,
+        "lift_low": outcome.lift.ci_low,
+        "lift_high": outcome.lift.ci_high,
         "state": outcome.state,
         "n": outcome.num_scored,
         "n_unparsed": outcome.num_unparsed,

@@ -27,8 +27,11 @@ from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.ledger.ledger import Ledger
 from thresher.labeling.publish import RunRecord, publish_run
 from thresher.labeling.scorers.detection import DetectionScorer
+from thresher.labeling.scorers.reading import Sampling
+from thresher.labeling.scorers.scorer import Scorer
+from thresher.labeling.scorers.sequential import SequentialScoring
 from thresher.labeling.scorers.simulation import SimulationScorer
-from thresher.labeling.scores import ScoreMaker, Scorer, pairings
+from thresher.labeling.scores import ScoreMaker, contests
 from thresher.labeling.selection import SelectedFeature, select_features
 from thresher.labeling.spec import LabelSpec
 from thresher.runtime.model_identity import tokenizer_sha256
@@ -117,15 +120,17 @@ async def _label(run: _Run) -> LabelManifest:
             client = EndpointClient(spec.explainer.endpoint)
             explaining = await stack.enter_async_context(Exchange(client, ledger, budget))
         explainer = ActivationsExplainer(spec.explainer, run.tokenizer, explaining, spec.seed)
-        scorers = _scorers(run, scoring)
+        sequential = SequentialScoring(spec.bootstrap, spec.stopping, spec.seed)
+        scorers = _scorers(run, scoring, Sampling(spec.seed, sequential.num_batches))
         _announce(run, explainer, scorers)
         await _probe(run, scoring, explaining)
         run.store.put(paths.spec(run.artifact), record_bytes(spec))
         with progress("explain", len(run.selected), "features") as meter:
             labels = await LabelMaker(spec, run.book, explainer).make(run.selected, meter)
-        pairs = pairings(labels, spec.baseline.num_shuffles, spec.seed)
-        with progress("score", len(pairs) * len(scorers), "scores") as meter:
-            scores = await ScoreMaker(spec, run.book, scorers).make(pairs, meter)
+        densities = {item.feature: item.density for item in run.selected}
+        listed = contests(labels, densities, spec.baseline.num_shuffles, spec.seed)
+        with progress("score", len(listed), "features") as meter:
+            scores = await ScoreMaker(spec, run.book, scorers, sequential).make(listed, meter)
     if budget.exhausted:
         logger.warning(
             "budget.max_tokens = %d is reached: the rest is in state over_budget.", spec.budget.max_tokens
@@ -144,12 +149,12 @@ def _announce(run: _Run, explainer: Explainer, scorers: Sequence[Scorer]) -> Non
         )
 
 
-def _scorers(run: _Run, exchange: Exchange) -> list[Scorer]:
+def _scorers(run: _Run, exchange: Exchange, sampling: Sampling) -> list[Scorer]:
     spec, scorers = run.spec, list[Scorer]()
     if spec.simulation is not None:
-        scorers.append(SimulationScorer(spec.simulation, run.tokenizer, exchange, spec.bootstrap, spec.seed))
+        scorers.append(SimulationScorer(spec.simulation, run.tokenizer, exchange, sampling))
     if spec.detection is not None:
-        scorers.append(DetectionScorer(spec.detection, run.tokenizer, exchange, spec.bootstrap, spec.seed))
+        scorers.append(DetectionScorer(spec.detection, run.tokenizer, exchange, sampling))
     return scorers
 
 

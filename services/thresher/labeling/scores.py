@@ -1,34 +1,19 @@
-"""Every label scored on its own feature's contexts, and labels of other features on the same: the baseline."""
+"""Every label scored on its own feature's texts, and labels of other features on the same: the baseline."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from thresher.contracts.states import State
-from thresher.labeling.budget.budget import BudgetExhaustedError
-from thresher.labeling.endpoints.requests import ModelRequest, RequestFailedError
-from thresher.labeling.exemplars.book import Exemplar, ExemplarBook, sample_sha256
+from thresher.labeling.exemplars.book import ExemplarBook, sample_sha256
 from thresher.labeling.labels import Label
-from thresher.labeling.scorers.outcome import UNDEFINED, Outcome
-from thresher.labeling.shuffling import derangements
+from thresher.labeling.scorers.outcome import Outcome, without
+from thresher.labeling.scorers.scorer import Scorer
+from thresher.labeling.scorers.sequential import SequentialScoring
+from thresher.labeling.scorers.spec import CascadeSpec
+from thresher.labeling.shuffling import similar_partners
 from thresher.labeling.spec import LabelSpec
 from thresher.labeling.workers import map_bounded
 from thresher.runtime.progress import Meter
-
-MIN_DOCUMENTS = 2
-
-
-class Scorer(Protocol):
-    """A way to score a label on a feature's report exemplars."""
-
-    score_type: str
-    prompt_sha256: str
-
-    def contexts(self, exemplars: Sequence[Exemplar]) -> list[Exemplar]: ...
-
-    def requests(self, label: str, contexts: Sequence[Exemplar]) -> list[ModelRequest]: ...
-
-    async def score(self, label: str, contexts: Sequence[Exemplar]) -> Outcome: ...
 
 
 @dataclass(frozen=True)
@@ -38,76 +23,100 @@ class Score:
     label_id: str
     feature: int
     score_type: str
-    prompt_sha256: str
+    scorer: Scorer
     shuffled: bool
     outcome: Outcome
 
 
 @dataclass(frozen=True)
-class Pairing:
-    """A label's text to be tried on a feature's contexts."""
+class Claim:
+    """A label that is tried on a feature's texts."""
 
-    feature: int
     label_id: str
     text: str
-    shuffled: bool
 
 
-def pairings(labels: Sequence[Label], num_shuffles: int, seed: int) -> list[Pairing]:
-    """Each label with its own feature, then each feature with labels of others."""
+@dataclass(frozen=True)
+class Contest:
+    """A feature's own label and the shuffled ones, to be tried on the same texts."""
+
+    feature: int
+    claims: tuple[Claim, ...]
+    """Its own first."""
+
+
+def contests(
+    labels: Sequence[Label], density_by_feature: Mapping[int, float], num_shuffles: int, seed: int
+) -> list[Contest]:
+    """One for each feature that has a label, with labels of features of similar density."""
     own = [
-        Pairing(label.feature, label.label_id, label.text, shuffled=False)
+        (label.feature, Claim(label.label_id, label.text))
         for label in labels
         if label.state == State.OK and label.text is not None
     ]
-    return own + [
-        Pairing(item.feature, own[other].label_id, own[other].text, shuffled=True)
-        for partner in derangements(len(own), num_shuffles, seed)
-        for item, other in zip(own, partner, strict=True)
+    densities = [density_by_feature[feature] for feature, _ in own]
+    partners = similar_partners(densities, num_shuffles, seed)
+    return [
+        Contest(feature, (claim, *(own[other][1] for other in others)))
+        for (feature, claim), others in zip(own, partners, strict=True)
     ]
 
 
 class ScoreMaker:
-    """Runs every scorer over every pairing."""
+    """Runs every scorer over every contest; with a cascade, the later ones only over those that pass the first."""
 
-    def __init__(self, spec: LabelSpec, book: ExemplarBook, scorers: Sequence[Scorer]) -> None:
-        self._spec, self._book, self._scorers = spec, book, scorers
+    def __init__(
+        self, spec: LabelSpec, book: ExemplarBook, scorers: Sequence[Scorer], scoring: SequentialScoring
+    ) -> None:
+        self._spec, self._book, self._scoring = spec, book, scoring
+        first = spec.cascade.first if spec.cascade is not None else ()
+        self._first = [scorer for scorer in scorers if scorer.name in first]
+        self._later = [scorer for scorer in scorers if scorer.name not in first]
 
-    async def make(self, pairs: Sequence[Pairing], meter: Meter) -> list[Score]:
-        """Scores in the order of the pairings.
+    async def make(self, listed: Sequence[Contest], meter: Meter) -> list[Score]:
+        """Scores in the order of the contests.
 
         Raises:
             EndpointError: the endpoint is down or refuses; what was answered is stored.
         """
 
-        async def one(work: tuple[Pairing, Scorer]) -> Score:
-            score = await self._score(*work)
+        async def one(contest: Contest) -> list[Score]:
+            scores = await self._scores(contest)
             meter.advance(1)
-            return score
+            return scores
 
-        work = [(pair, scorer) for scorer in self._scorers for pair in pairs]
-        return await map_bounded(one, work, self._spec.endpoint.concurrency)
+        found = await map_bounded(one, listed, self._spec.endpoint.concurrency)
+        return [score for scores in found for score in scores]
 
-    async def _score(self, pair: Pairing, scorer: Scorer) -> Score:
-        contexts = scorer.contexts(self._book.of(pair.feature, "report"))
-        try:
-            outcome = (
-                await scorer.score(pair.text, contexts)
-                if _enough(contexts)
-                else _without(State.TOO_RARE, contexts)
-            )
-        except BudgetExhaustedError:
-            outcome = _without(State.OVER_BUDGET, contexts)
-        except RequestFailedError:
-            outcome = _without(State.API_ERROR, contexts)
-        return Score(
-            pair.label_id, pair.feature, scorer.score_type, scorer.prompt_sha256, pair.shuffled, outcome
-        )
+    async def _scores(self, contest: Contest) -> list[Score]:
+        scores: list[Score] = []
+        for scorer in self._first:
+            scores += await self._score(contest, scorer)
+        if self._spec.cascade is not None and not passes(scores, self._spec.cascade):
+            screened = without(State.SCREENED_OUT, sample_sha256([]))
+            return scores + [_row(contest, 0, scorer.name, scorer, screened) for scorer in self._later]
+        for scorer in self._later:
+            scores += await self._score(contest, scorer)
+        return scores
+
+    async def _score(self, contest: Contest, scorer: Scorer) -> list[Score]:
+        trials = scorer.trials(contest.feature, self._book.of(contest.feature, "report"))
+        outcomes = await self._scoring.score(scorer, [claim.text for claim in contest.claims], trials)
+        return [
+            _row(contest, index, score_type, scorer, outcome)
+            for score_type, of_claims in outcomes.items()
+            for index, outcome in enumerate(of_claims)
+        ]
 
 
-def _enough(contexts: Sequence[Exemplar]) -> bool:
-    return len(contexts) >= MIN_DOCUMENTS  # contexts are of distinct documents
+def passes(scores: Sequence[Score], cascade: CascadeSpec) -> bool:
+    """Whether the feature's own label is worth the later scorers."""
+    lifts = {score.score_type: score.outcome.lift for score in scores if not score.shuffled}
+    decisive = [
+        lifts[name].value if cascade.decide == "value" else lifts[name].ci_low for name in cascade.first
+    ]
+    return all(number is not None and number > cascade.min_lift for number in decisive)
 
 
-def _without(state: State, contexts: Sequence[Exemplar]) -> Outcome:
-    return Outcome(state, UNDEFINED, 0, 0, sample_sha256(contexts))
+def _row(contest: Contest, index: int, score_type: str, scorer: Scorer, outcome: Outcome) -> Score:
+    return Score(contest.claims[index].label_id, contest.feature, score_type, scorer, index > 0, outcome)

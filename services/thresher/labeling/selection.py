@@ -19,6 +19,8 @@ class SelectedFeature:
     feature: int
     state: State
     """As its statistics say: ok, dead or too_rare."""
+    density: float
+    """Share of rows on which it is active."""
 
 
 def select_features(
@@ -31,11 +33,12 @@ def select_features(
     """
     with open_input(store, manifest.stats.key) as file:
         stats = pq.read_table(file, columns=["feature", "density", "state"])
-    state_by_feature = {
-        row["feature"]: State(row["state"]) for row in stats.select(["feature", "state"]).to_pylist()
+    known = {
+        row["feature"]: SelectedFeature(row["feature"], State(row["state"]), row["density"])
+        for row in stats.to_pylist()
     }
     chosen = _indices(stats, spec)
-    unknown = [feature for feature in chosen if feature not in state_by_feature]
+    unknown = [feature for feature in chosen if feature not in known]
     if unknown:
         raise SpecError(
             "features.selection",
@@ -43,7 +46,7 @@ def select_features(
             allowed=f"0 to {manifest.num_latents - 1}",
             mend="List features it has.",
         )
-    return [SelectedFeature(feature, state_by_feature[feature]) for feature in sorted(set(chosen))]
+    return [known[feature] for feature in sorted(set(chosen))]
 
 
 def _indices(stats: pa.Table, spec: SelectionSpec) -> list[int]:

@@ -8,9 +8,16 @@ from thresher.config import Spec
 from thresher.contracts.errors import SpecError
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.explainers.spec import ActivationsSpec, ExplainerSpec
-from thresher.labeling.scorers.spec import BootstrapSpec, DetectionSpec, SimulationSpec
+from thresher.labeling.scorers.spec import (
+    BootstrapSpec,
+    CascadeSpec,
+    DetectionSpec,
+    SimulationSpec,
+    StoppingSpec,
+)
 
 Operational = {"operational": True}
+SCORERS = ("simulation", "detection")
 
 
 class SelectionSpec(Spec):
@@ -28,7 +35,7 @@ class BaselineSpec(Spec):
     """The same scores with labels of other features: what a label must beat."""
 
     num_shuffles: Annotated[int, Field(ge=0)] = 1
-    """Other labels tried on each feature's contexts."""
+    """Other labels tried on each feature's contexts, drawn from features of similar density."""
 
 
 class BudgetSpec(Spec):
@@ -59,6 +66,10 @@ class LabelSpec(Spec):
     """Simulation scoring, or null to leave it out: it needs an endpoint that returns prompt log-probabilities."""
     detection: DetectionSpec | None = DetectionSpec()
     """Detection scoring, or null to leave it out."""
+    stopping: StoppingSpec | None = None
+    """Stop scoring a label once its interval is narrow enough; null scores one batch of contexts."""
+    cascade: CascadeSpec | None = None
+    """Cheap scorers first, the others for labels that pass; null runs all on all."""
     baseline: BaselineSpec = BaselineSpec()
     """Shuffled labels."""
     bootstrap: BootstrapSpec = BootstrapSpec()
@@ -73,6 +84,15 @@ class LabelSpec(Spec):
         simulation = self.simulation
         if simulation is not None and simulation.num_top + simulation.num_quantile == 0:
             raise SpecError("simulation.num_top", 0, mend="Give it contexts in which the feature fires.")
+        return self
+
+    @model_validator(mode="after")
+    def _cascade_names_scorers(self) -> Self:
+        for name in self.cascade.first if self.cascade is not None else ():
+            if getattr(self, name, None) is None or name not in SCORERS:
+                raise SpecError(
+                    "cascade.first", name, allowed=SCORERS, mend="Name scorers that are not null."
+                )
         return self
 
     @property

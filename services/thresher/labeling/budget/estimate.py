@@ -6,7 +6,7 @@ from statistics import fmean
 from thresher.contracts.states import State
 from thresher.labeling.exemplars.book import ExemplarBook
 from thresher.labeling.explainers.explainer import Explainer
-from thresher.labeling.scores import Scorer
+from thresher.labeling.scorers.scorer import Scorer
 from thresher.labeling.selection import SelectedFeature
 
 SAMPLE_SIZE = 8
@@ -41,6 +41,6 @@ def _feature_tokens(
     num_score = sum(
         request.max_total_tokens
         for scorer in scorers
-        for request in scorer.requests(TYPICAL_LABEL, scorer.contexts(report))
+        for request in scorer.requests(TYPICAL_LABEL, scorer.trials(feature, report))
     )
     return num_explain + (1 + num_shuffles) * num_score

@@ -10,30 +10,29 @@ Shapes: N tokens of all contexts.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
-import numpy.typing as npt
 
 from thresher.contracts.exemplars import ExemplarKind
 from thresher.labeling.endpoints.completions import prompt_logprobs_request, read_prompt_logprobs
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer, PromptTokens
 from thresher.labeling.endpoints.requests import ModelRequest
-from thresher.labeling.exemplars.book import Exemplar, sample_sha256
-from thresher.labeling.exemplars.contexts import choose_kinds
+from thresher.labeling.endpoints.spec import EndpointSpec
+from thresher.labeling.exemplars.book import Exemplar
 from thresher.labeling.ledger.exchange import Exchange
-from thresher.labeling.scorers.outcome import Outcome, outcome_of
-from thresher.labeling.scorers.spec import BootstrapSpec, SimulationSpec
-from thresher.labeling.scorers.statistics import pearson
+from thresher.labeling.scorers.observations import Observations, correlation
+from thresher.labeling.scorers.reading import FloatArray, Reading, Sampling, Trial, single_trials
+from thresher.labeling.scorers.scorer import ask_all
+from thresher.labeling.scorers.spec import SimulationSpec
 from thresher.labeling.templates import load_template
 
 TEMPLATE = load_template("simulation-v1")
 UNKNOWN = "unknown"
 EXAMPLE_MAX_LEVEL = 9
 ESCAPES = str.maketrans({"\n": "\\n", "\r": "\\r", "\t": "\\t"})
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -45,34 +44,31 @@ class Predictions:
 
 
 class SimulationScorer:
-    """Scores labels by simulation. `score_type` names it in the scores table."""
+    """Scores labels by simulation."""
 
-    score_type = "simulation"
+    name = "simulation"
     prompt_sha256 = TEMPLATE.sha256
 
     def __init__(
-        self,
-        spec: SimulationSpec,
-        tokenizer: PromptTokenizer,
-        exchange: Exchange,
-        bootstrap: BootstrapSpec,
-        seed: int,
+        self, spec: SimulationSpec, tokenizer: PromptTokenizer, exchange: Exchange, sampling: Sampling
     ) -> None:
-        self._spec, self._tokenizer, self._exchange = spec, tokenizer, exchange
-        self._bootstrap, self._seed = bootstrap, seed
+        self._spec, self._tokenizer, self._exchange, self._sampling = spec, tokenizer, exchange, sampling
         self._level_tokens = tokenizer.level_tokens()
 
-    def contexts(self, exemplars: Sequence[Exemplar]) -> list[Exemplar]:
-        """The report exemplars to predict."""
+    @property
+    def endpoint(self) -> EndpointSpec:
+        return self._exchange.endpoint
+
+    def trials(self, feature: int, exemplars: Sequence[Exemplar]) -> list[Trial]:
         counts: list[tuple[ExemplarKind, int]] = [
             ("top", self._spec.num_top),
             ("quantile", self._spec.num_quantile),
             ("negative", self._spec.num_negative),
         ]
-        return choose_kinds(exemplars, counts, num_tokens=self._spec.tokens_per_context, seed=self._seed)
+        return single_trials(feature, exemplars, counts, self._sampling, self._spec.tokens_per_context)
 
-    def requests(self, label: str, contexts: Sequence[Exemplar]) -> list[ModelRequest]:
-        size = self._spec.contexts_per_prompt
+    def requests(self, label: str, trials: Sequence[Trial]) -> list[ModelRequest]:
+        contexts, size = [trial.contexts[0] for trial in trials], self._spec.contexts_per_prompt
         prompts = [
             self.prompt(label, contexts[start : start + size]) for start in range(0, len(contexts), size)
         ]
@@ -81,25 +77,22 @@ class SimulationScorer:
             for prompt in prompts
         ]
 
-    async def score(self, label: str, contexts: Sequence[Exemplar]) -> Outcome:
-        """Raises: as Exchange.ask."""
-        parts = []
-        for request in self.requests(label, contexts):
-            answer = await self._exchange.ask(request)
-            entries = [read_prompt_logprobs(answer.choice, position) for position in request.read_positions]
-            parts.append(predict(entries, self._level_tokens))
-        predicted_N = np.concatenate([part.level_N for part in parts])
-        actual_N = np.concatenate([context.activations_C for context in contexts]).astype(np.float64)
-        documents = np.repeat(
-            [context.doc_id for context in contexts], [len(context.tokens) for context in contexts]
-        )
-        parsed_N = ~np.isnan(predicted_N)
-        estimate = pearson(
-            predicted_N[parsed_N], actual_N[parsed_N], list(documents[parsed_N]), self._bootstrap, self._seed
-        )
-        mass = float(np.concatenate([part.mass_N for part in parts]).mean())
-        num_parsed = int(parsed_N.sum())
-        return outcome_of(estimate, num_parsed, len(parsed_N) - num_parsed, sample_sha256(contexts), mass)
+    async def observe(self, label: str, trials: Sequence[Trial]) -> list[Reading]:
+        requests = self.requests(label, trials)
+        answers = await ask_all(self._exchange, requests)
+        entries = [
+            read_prompt_logprobs(answer.choice, position)
+            for request, answer in zip(requests, answers, strict=True)
+            for position in request.read_positions
+        ]
+        left = iter(entries)
+        return [
+            _reading(trial, predict(list(islice(left, len(trial.contexts[0].tokens))), self._level_tokens))
+            for trial in trials
+        ]
+
+    def measures(self, readings: Sequence[Reading]) -> Mapping[str, Observations]:
+        return {self.name: correlation(readings)}
 
     def prompt(self, label: str, contexts: Iterable[Exemplar]) -> PromptTokens:
         """The examples, the label, then one `token⇥unknown` line a token; each `unknown` is marked.
@@ -120,6 +113,17 @@ class SimulationScorer:
                 self._tokenizer.add(prompt, ["\n"])
             self._tokenizer.add(prompt, ["<end>", "\n"])
         return prompt
+
+
+def _reading(trial: Trial, predictions: Predictions) -> Reading:
+    context = trial.contexts[0]
+    return Reading(
+        trial.document,
+        context.activations_C.astype(np.float64),
+        predictions.level_N,
+        context.kind,
+        float(predictions.mass_N.mean()),
+    )
 
 
 def predict(entries: Sequence[dict[int, float]], level_tokens: dict[int, int]) -> Predictions:

@@ -1,14 +1,15 @@
 """How labels are scored, a spec a scorer."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from thresher.config import Spec
+from thresher.contracts.errors import SpecError
 
 
 class BootstrapSpec(Spec):
-    """Confidence intervals: percentiles over resampled documents."""
+    """Confidence intervals, with a standard error from resampled documents."""
 
     num_resamples: Annotated[int, Field(ge=100)] = 1000
     """Resamples drawn."""
@@ -45,7 +46,38 @@ class DetectionSpec(Spec):
     """Contexts in which the feature fires."""
     num_inactive: Annotated[int, Field(ge=1)] = 5
     """Contexts in which it never does."""
+    num_hard: Annotated[int, Field(ge=0)] = 5
+    """Contexts in which it does not fire though one would expect it, where the features artifact has such: a score of
+    its own, detection_hard."""
     tokens_per_context: Annotated[int, Field(ge=2)] = 20
     """Tokens of each context, cut around the peak."""
     num_logprobs: Annotated[int, Field(ge=2)] = 20
     """Most likely first tokens that are searched for a yes or a no."""
+
+
+class StoppingSpec(Spec):
+    """Score until the interval is narrow enough: a label and the shuffled ones on its contexts, in step."""
+
+    target_width: Annotated[float, Field(gt=0)] = 0.3
+    """Width of the interval of the lift, or of the score where it has no lift, at which it is enough."""
+    looks: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 2, 4)
+    """Batches scored by each look at the interval, ascending; a batch has the numbers of contexts that the scorer's
+    section says. The intervals of all looks cover together, so that more looks make each of them wider."""
+
+    @field_validator("looks")
+    @classmethod
+    def _ascending(cls, looks: tuple[int, ...]) -> tuple[int, ...]:
+        if sorted(set(looks)) != list(looks):
+            raise SpecError("looks", looks, mend="List them in ascending order, each once.")
+        return looks
+
+
+class CascadeSpec(Spec):
+    """Cheap scorers first, the others for features whose labels pass them."""
+
+    first: Annotated[tuple[str, ...], Field(min_length=1)] = ("detection",)
+    """Scorers that every label is tried by."""
+    min_lift: float = 0.0
+    """A feature goes on if the lift of each of these exceeds it, by `decide`; a score that is undefined does not."""
+    decide: Literal["value", "low"] = "value"
+    """Whether the lift itself counts, or the lower end of its interval."""

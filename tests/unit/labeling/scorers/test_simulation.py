@@ -14,6 +14,9 @@ from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.requests import Answer
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.exemplars.book import Exemplar
+from thresher.labeling.scorers.intervals import UNDEFINED, estimate
+from thresher.labeling.scorers.outcome import Outcome, digit_mass, outcome_of
+from thresher.labeling.scorers.reading import Sampling, Trial
 from thresher.labeling.scorers.simulation import SimulationScorer, predict
 from thresher.labeling.scorers.spec import BootstrapSpec, SimulationSpec
 
@@ -45,7 +48,17 @@ class CannedExchange:
 
 
 def scorer(tokenizer: PromptTokenizer, exchange: object, **changes) -> SimulationScorer:
-    return SimulationScorer(SimulationSpec(**changes), tokenizer, exchange, BootstrapSpec(), seed=0)
+    return SimulationScorer(SimulationSpec(**changes), tokenizer, exchange, Sampling(seed=0))
+
+
+def trials(contexts: list[Exemplar]) -> list[Trial]:
+    return [Trial(0, 0, number, (context,)) for number, context in enumerate(contexts)]
+
+
+def score(simulation: SimulationScorer, contexts: list[Exemplar]) -> Outcome:
+    readings = asyncio.run(simulation.observe("label", trials(contexts)))
+    observed = simulation.measures(readings)["simulation"]
+    return outcome_of(observed, estimate(observed, BootstrapSpec(), 0), UNDEFINED, "", digit_mass(readings))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +86,7 @@ def test_score_by_hand(tokenizer) -> None:
     """
     contexts = [exemplar([" a", " b", " c"], [0, 2, 0], "one"), exemplar([" d", " e"], [0, 4], "two")]
     shares = [{0: 0.9}, {3: 0.25, 9: 0.25}, {3: 0.5}, {0: 0.2}, {9: 0.6}]
-    outcome = asyncio.run(scorer(tokenizer, CannedExchange(tokenizer, shares)).score("label", contexts))
+    outcome = score(scorer(tokenizer, CannedExchange(tokenizer, shares)), contexts)
     assert outcome.estimate.value == pytest.approx(26.4 / math.sqrt(61.2 * 12.8))
     assert (outcome.state, outcome.num_scored, outcome.num_unparsed) == (State.OK, 5, 0)
     assert outcome.digit_mass == pytest.approx((0.9 + 0.5 + 0.5 + 0.2 + 0.6) / 5)
@@ -82,16 +95,14 @@ def test_score_by_hand(tokenizer) -> None:
 def test_unparsed_positions_are_left_out_not_zero(tokenizer) -> None:
     contexts = [exemplar([" a", " b", " c"], [0, 2, 9], "one"), exemplar([" d", " e"], [0, 4], "two")]
     shares: list[dict[int, float]] = [{0: 0.9}, {6: 0.5}, {}, {1: 0.2}, {9: 0.6}]
-    outcome = asyncio.run(scorer(tokenizer, CannedExchange(tokenizer, shares)).score("label", contexts))
+    outcome = score(scorer(tokenizer, CannedExchange(tokenizer, shares)), contexts)
     assert outcome.estimate.value == pytest.approx(np.corrcoef([0, 6, 1, 9], [0, 2, 0, 4])[0, 1])
     assert (outcome.num_scored, outcome.num_unparsed) == (4, 1)
 
 
 def test_constant_predictions_are_undefined(tokenizer) -> None:
     contexts = [exemplar([" a", " b"], [0, 2], "one"), exemplar([" d", " e"], [0, 4], "two")]
-    outcome = asyncio.run(
-        scorer(tokenizer, CannedExchange(tokenizer, [{0: 0.9}] * 4)).score("label", contexts)
-    )
+    outcome = score(scorer(tokenizer, CannedExchange(tokenizer, [{0: 0.9}] * 4)), contexts)
     assert (outcome.state, outcome.estimate.value) == (State.UNDEFINED, None)
 
 
@@ -111,7 +122,7 @@ def test_every_mark_is_an_unknown_after_a_tab(tokenizer, label) -> None:
 def test_contexts_are_split_over_prompts(tokenizer) -> None:
     contexts = [exemplar([" a", " b"], [0, 1], str(index)) for index in range(5)]
     requests = scorer(tokenizer, CannedExchange(tokenizer, []), contexts_per_prompt=2).requests(
-        "label", contexts
+        "label", trials(contexts)
     )
     assert [len(request.read_positions) for request in requests] == [4, 4, 2]
     assert all(request.max_total_tokens == len(request.body["prompt"]) + 1 for request in requests)

@@ -1,0 +1,53 @@
+"""What a scorer is."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from thresher.labeling.endpoints.requests import Answer, ModelRequest
+from thresher.labeling.endpoints.spec import EndpointSpec
+from thresher.labeling.exemplars.book import Exemplar
+from thresher.labeling.ledger.exchange import Exchange
+from thresher.labeling.scorers.observations import Observations
+from thresher.labeling.scorers.reading import Reading, Trial
+
+
+class Scorer(Protocol):
+    """A way to score a label on what is known of a feature.
+
+    What it says of two labels of one feature can be compared trial by trial, and readings of several batches add up.
+    """
+
+    name: str
+    """Its section of the spec, and the score type that decides where there are several."""
+    prompt_sha256: str
+
+    @property
+    def endpoint(self) -> EndpointSpec:
+        """Who is asked."""
+
+    def trials(self, feature: int, exemplars: Sequence[Exemplar]) -> list[Trial]:
+        """What there is to ask about, of the exemplars of one split, batch by batch."""
+
+    def requests(self, label: str, trials: Sequence[Trial]) -> list[ModelRequest]:
+        """What it will ask, as far as it is known before the first answer."""
+
+    async def observe(self, label: str, trials: Sequence[Trial]) -> list[Reading]:
+        """A reading a trial, in order. Raises: as Exchange.ask."""
+
+    def measures(self, readings: Sequence[Reading]) -> Mapping[str, Observations]:
+        """Statistics of readings by score type, `name` first."""
+
+
+async def ask_all(exchange: Exchange, requests: Sequence[ModelRequest]) -> list[Answer]:
+    """Answers in order. One that fails does not end the others, which may be paid for already.
+
+    Raises: as Exchange.ask, once all have ended.
+    """
+    answers = await asyncio.gather(*map(exchange.ask, requests), return_exceptions=True)
+    found = []
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+        found.append(answer)
+    return found
