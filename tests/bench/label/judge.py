@@ -13,8 +13,9 @@ import numpy as np
 
 from thresher.labeling.endpoints.completions import read_first_token_logprobs
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
-from thresher.labeling.scorers.detection import TEMPLATE, yes_share
-from thresher.labeling.shuffling import derangements
+from thresher.labeling.scorers.detection import TEMPLATE
+from thresher.labeling.scorers.yes_no import yes_share
+from thresher.labeling.shuffling import similar_partners
 
 NUM_RESAMPLES = 2000
 NUM_LOGPROBS = 20
@@ -49,7 +50,7 @@ class Judge:
     ) -> Verdict:
         """Each latent's label, and another's, on its windows; a latent without a label counts for chance."""
         texts = [labels.get(str(latent["feature"])) for latent in latents]
-        other = derangements(len(latents), 1, seed)[0]
+        other = [partners[0] for partners in similar_partners([1.0] * len(latents), 1, seed)]
         async with self._client:
             true_L = await asyncio.gather(*map(self._accuracy, latents, texts))
             shuffled_L = await asyncio.gather(

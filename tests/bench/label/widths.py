@@ -1,6 +1,6 @@
 """How wide the intervals are that a side's answers give, and how many calls a given width takes.
 
-Delphi gives no interval: its answers get the one that thresher's get, balanced accuracy bootstrapped over documents.
+Delphi gives no interval: its answers get the one that thresher's get, of balanced accuracy over documents.
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from thresher.labeling.scorers.intervals import estimate
+from thresher.labeling.scorers.observations import balanced_accuracy
+from thresher.labeling.scorers.reading import Reading
 from thresher.labeling.scorers.spec import BootstrapSpec
-from thresher.labeling.scorers.statistics import balanced_accuracy
 
 REFERENCE_WIDTH = 0.2
 
@@ -32,24 +34,29 @@ def of_answers(answers: Sequence[dict[str, Any]], score_type: str, seed: int) ->
     """Of Delphi's answers about single examples."""
     of_type = [answer for answer in answers if answer["score_type"] == score_type]
     features = sorted({answer["feature"] for answer in of_type})
-    intervals = []
-    for feature in features:
-        parsed = [item for item in of_type if item["feature"] == feature and item["prediction"] is not None]
-        estimate = balanced_accuracy(
-            np.array([item["activating"] for item in parsed], bool),
-            np.array([item["prediction"] for item in parsed], bool),
-            [item["doc_id"] for item in parsed],
+    found = [
+        estimate(
+            balanced_accuracy([_reading(item) for item in of_type if item["feature"] == feature]),
             BootstrapSpec(),
             seed,
         )
-        if estimate.ci_low is not None and estimate.ci_high is not None:
-            intervals.append((estimate.value, estimate.ci_high - estimate.ci_low))
+        for feature in features
+    ]
+    intervals = [
+        (item.value, item.width) for item in found if item.value is not None and item.width is not None
+    ]
     num_unparsed = sum(item["prediction"] is None for item in of_type)
     return _summary(intervals) | {
         "contexts": (len(of_type) - num_unparsed) / max(len(features), 1),
         "unparsed": num_unparsed / max(len(features), 1),
         "lift_width": None,
     }
+
+
+def _reading(answer: dict[str, Any]) -> Reading:
+    said = answer["prediction"]
+    predicted_N = np.array([np.nan if said is None else float(said)])
+    return Reading(answer["doc_id"], np.array([float(answer["activating"])]), predicted_N)
 
 
 def _summary(intervals: Sequence[tuple[float, float]]) -> dict[str, Any]:
