@@ -21,6 +21,8 @@ FLOAT_DTYPES: Mapping[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float16"
 INT8_MAX = 127
 FLOAT16_MAX = torch.finfo(torch.float16).max
 MIN_SPREAD = 1e-12
+MASSIVE_NORMS = 4.0
+"""Rows this many times longer than the median one do not count in a centre: one in a thousand would set the spread."""
 
 
 class EncodingRangeError(ThresherError):
@@ -38,6 +40,8 @@ class Centre:
     def of(cls, x_ND: torch.Tensor) -> Self:
         """Measured on a sample of rows."""
         exact_ND = x_ND.float()
+        norms_N = torch.linalg.vector_norm(exact_ND, dim=1)
+        exact_ND = exact_ND[norms_N <= MASSIVE_NORMS * norms_N.median()]
         return cls(exact_ND.mean(0), exact_ND.std(0).clamp(min=MIN_SPREAD))
 
     def to_metadata(self) -> dict[bytes, bytes]:

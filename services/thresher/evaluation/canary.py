@@ -52,6 +52,8 @@ class SiteAgreement(Record):
 
     site: str
     num_rows: int
+    num_unstable: int
+    """Rows not judged: in the engines' type, rounding alone decides what they are."""
     median: float
     median_allowed: float
     worst: RowError
@@ -70,6 +72,8 @@ class SiteAgreement(Record):
             f"{self.site}: {verdict} with the model on {self.num_rows:,} rows: relative error median "
             f"{self.median:.2g} (allowed {self.median_allowed:.2g}), worst row: {self.worst}"
         )
+        if self.num_unstable:
+            yield f"{self.site}: {self.num_unstable:,} rows are not judged: rounding alone decides what they are"
         for fault in self.faults:
             yield f"{self.site}: {fault}"
 
@@ -188,6 +192,7 @@ def _agreement(
     return SiteAgreement(
         site=site,
         num_rows=len(errors_N),
+        num_unstable=allowed.num_unstable,
         median=float(np.median(errors_N)),
         median_allowed=allowed.median,
         worst=worst_first[0],

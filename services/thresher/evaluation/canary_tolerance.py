@@ -5,7 +5,10 @@ residual stream about six times, each time by a random amount of which the root 
 healthy engine is thus off by about u sqrt(l + 1). Four times that is allowed to the median row and sixteen times to
 every row. Some rows of real models magnify rounding tenfold and more, and the same ones in every engine: what rounding
 costs a row in transformers' own forward pass in the engine's type is allowed to it six times more, and to the median
-twice. What the encoding may cost comes on top: half a unit of the last bit of bfloat16 or float16, or what it cost
+twice. Where that alone is a quarter of the row and more, the type decides whether a massive activation forms at all
+(Sun et al., Massive Activations in Large Language Models, 2024): two engines in bfloat16 then differ by nearly the
+whole row, so such a row is not judged; if there are more of them than one in twenty, all are. What the encoding may
+cost comes on top: half a unit of the last bit of bfloat16 or float16, or what it cost
 the worst row when the rows were stored, which for int8 is all that is known.
 """
 
@@ -27,6 +30,8 @@ ROUNDING: Mapping[str, float] = {
 MEDIAN_FACTOR, ROW_FACTOR = 4.0, 16.0
 MEDIAN_SENSITIVITY, ROW_SENSITIVITY = 2.0, 6.0
 LARGEST = 0.5
+UNSTABLE = 0.25
+MAX_UNSTABLE_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,11 @@ class Tolerance:
 
     median: float
     rows_N: FloatArray
+    """Infinite for rows that rounding alone decides."""
+
+    @property
+    def num_unstable(self) -> int:
+        return int(np.isinf(self.rows_N).sum())
 
 
 def compute_dtype(manifest: HarvestManifest) -> str:
@@ -51,8 +61,11 @@ def tolerance(manifest: HarvestManifest, site: str, rounding_N: FloatArray) -> T
     expected = ROUNDING[compute_dtype(manifest)] * (Site.parse(site).layer + 1) ** 0.5
     encoding = max(manifest.sites[site].max_row_error, ROUNDING.get(manifest.encoding, 0.0))
     median = max(MEDIAN_FACTOR * expected, MEDIAN_SENSITIVITY * float(np.median(rounding_N)))
-    rows_N = ROW_FACTOR * expected + ROW_SENSITIVITY * rounding_N + encoding
+    rows_N = np.minimum(LARGEST, ROW_FACTOR * expected + ROW_SENSITIVITY * rounding_N + encoding)
+    unstable_N = rounding_N >= UNSTABLE
+    if unstable_N.mean() <= MAX_UNSTABLE_SHARE:
+        rows_N = np.where(unstable_N, np.inf, rows_N)
     return Tolerance(
         median=min(LARGEST, median + encoding),
-        rows_N=np.minimum(LARGEST, rows_N),
+        rows_N=rows_N,
     )

@@ -1,4 +1,9 @@
-"""The windows of lowest order of each latent, of distinct documents, over a stream of shards."""
+"""The windows of lowest order of each latent, of distinct documents, over a stream of shards.
+
+Shapes: F latents, L windows kept of each.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -6,63 +11,74 @@ import numpy.typing as npt
 from thresher.activations.priority import UInt64s, priority
 from thresher.features.windows import WINDOW_PEAK, WindowPeaks
 
-MIN_PENDING = 1 << 20
-"""Entries that wait before they are merged: sorting the kept ones for every shard would cost more."""
+Latents = npt.NDArray[np.int32]
+Windows = npt.NDArray[np.void]
+"""Records with `sequence` and `window`, and `peak` where it matters."""
+LARGEST = np.iinfo(np.uint64).max
 
 
-class BestWindows:
-    """Per latent, the `limit` windows of lowest order, at most one a document.
+class KeptWindows(NamedTuple):
+    """Of each latent, in no order; only the first `counts_F` of each row mean anything."""
 
-    The result is that of sorting all windows at once, in whatever order they are added: a document's best
-    window is among the best of its shard, so nothing that is dropped could have been kept. Memory grows with
-    latents x limit, not with tokens.
-    """
-
-    def __init__(self, num_latents: int, limit: int) -> None:
-        self._limit = limit
-        self._kept, self._kept_order = np.zeros(0, WINDOW_PEAK), np.zeros(0, np.uint64)
-        self._pending: list[tuple[WindowPeaks, UInt64s]] = []
-        self._num_pending = 0
-        self._worst = np.full(num_latents, np.iinfo(np.uint64).max)
-
-    def add(self, peaks: WindowPeaks, order: UInt64s) -> None:
-        """Offer windows; the lower its `order`, the sooner one is kept. Orders of a latent must differ."""
-        possible = order <= self._worst[peaks["latent"]]
-        self._pending.append((peaks[possible], order[possible]))
-        self._num_pending += int(possible.sum())
-        if self._num_pending > max(MIN_PENDING, len(self._kept)):
-            self._merge()
-
-    def best(self) -> WindowPeaks:
-        """The windows kept, sorted by (latent, order)."""
-        self._merge()
-        return self._kept
-
-    def _merge(self) -> None:
-        peaks = np.concatenate([self._kept, *(peaks for peaks, _ in self._pending)])
-        order = np.concatenate([self._kept_order, *(order for _, order in self._pending)])
-        self._pending, self._num_pending = [], 0
-        by_order = np.lexsort((order, peaks["latent"]))
-        peaks, order = peaks[by_order], order[by_order]
-        first = _first_of_each(peaks["latent"], peaks["document"])
-        peaks, order = peaks[first], order[first]
-        rank = rank_in_group(peaks["latent"])
-        self._kept, self._kept_order = peaks[rank < self._limit], order[rank < self._limit]
-        full = rank == self._limit - 1
-        self._worst[peaks["latent"][full]] = order[full]
+    counts_F: npt.NDArray[np.int32]
+    worst_F: UInt64s
+    """An order must be below this to be kept."""
+    at_worst_F: npt.NDArray[np.int32]
+    orders_FL: UInt64s
+    documents_FL: UInt64s
+    sequences_FL: npt.NDArray[np.int32]
+    windows_FL: npt.NDArray[np.int32]
+    positions_FL: npt.NDArray[np.int32]
+    peaks_FL: npt.NDArray[np.float32]
 
 
-def strongest_first(peaks: WindowPeaks, seed: int) -> UInt64s:
-    """Order by peak, strongest first; equal peaks at random, so that early sequences are not preferred."""
-    bits = peaks["peak"].copy().view(np.uint32)  # positive floats sort as their bits do
-    return (np.uint64(0xFFFFFFFF) - bits.astype(np.uint64) << np.uint64(32)) | (
-        at_random(peaks, seed) >> np.uint64(32)
+def none_kept(num_latents: int, limit: int) -> KeptWindows:
+    """Room for `limit` windows of each latent; pages of latents that never fire are never touched."""
+    shape = (num_latents, limit)
+    return KeptWindows(
+        counts_F=np.zeros(num_latents, np.int32),
+        worst_F=np.full(num_latents, LARGEST, np.uint64),
+        at_worst_F=np.zeros(num_latents, np.int32),
+        orders_FL=np.empty(shape, np.uint64),
+        documents_FL=np.empty(shape, np.uint64),
+        sequences_FL=np.empty(shape, np.int32),
+        windows_FL=np.empty(shape, np.int32),
+        positions_FL=np.empty(shape, np.int32),
+        peaks_FL=np.empty(shape, np.float32),
     )
 
 
-def at_random(peaks: WindowPeaks, seed: int) -> UInt64s:
+def best_of(kept: KeptWindows) -> tuple[WindowPeaks, UInt64s]:
+    """The windows kept and their orders, sorted by (latent, order)."""
+    is_kept_FL = np.arange(kept.orders_FL.shape[1]) < kept.counts_F[:, None]
+    latents, places = np.nonzero(is_kept_FL)
+    orders = kept.orders_FL[latents, places]
+    by_order = np.lexsort((orders, latents))
+    latents, places = latents[by_order], places[by_order]
+    best = np.empty(len(latents), WINDOW_PEAK)
+    best["latent"] = latents
+    for name, column in (
+        ("sequence", kept.sequences_FL),
+        ("window", kept.windows_FL),
+        ("position", kept.positions_FL),
+        ("document", kept.documents_FL),
+        ("peak", kept.peaks_FL),
+    ):
+        best[name] = column[latents, places]
+    return best, orders[by_order]
+
+
+def strongest_first(latents: Latents, windows: Windows, seed: int) -> UInt64s:
+    """Order by peak, strongest first; equal peaks at random, so that early sequences are not preferred."""
+    bits = windows["peak"].copy().view(np.uint32)  # positive floats sort as their bits do
+    return (np.uint64(0xFFFFFFFF) - bits.astype(np.uint64) << np.uint64(32)) | (
+        at_random(latents, windows, seed) >> np.uint64(32)
+    )
+
+
+def at_random(latents: Latents, windows: Windows, seed: int) -> UInt64s:
     """A seeded uniform order of the windows of each latent."""
-    return priority(seed, peaks["latent"], peaks["sequence"], peaks["window"])
+    return priority(seed, latents, windows["sequence"], windows["window"])
 
 
 def rank_in_group(sorted_groups: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
@@ -71,15 +87,3 @@ def rank_in_group(sorted_groups: npt.NDArray[np.integer]) -> npt.NDArray[np.int6
     is_start = np.diff(sorted_groups, prepend=sorted_groups[:1] - 1) != 0
     start: npt.NDArray[np.int64] = np.maximum.accumulate(np.where(is_start, index, 0))
     return index - start
-
-
-def _first_of_each(
-    latents: npt.NDArray[np.int32], documents: npt.NDArray[np.uint64]
-) -> npt.NDArray[np.bool_]:
-    """Mask of the first entry of each (latent, document)."""
-    grouped = np.lexsort((documents, latents))  # stable: entries of a group stay in their order
-    is_first = np.ones(len(latents), bool)
-    is_first[1:] = (np.diff(latents[grouped]) != 0) | (np.diff(documents[grouped]) != 0)
-    mask = np.zeros(len(latents), bool)
-    mask[grouped[is_first]] = True
-    return mask

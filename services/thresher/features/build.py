@@ -1,15 +1,12 @@
 """From a sparse harvest to the features artifact: statistics and exemplars of every latent."""
 
-from collections.abc import Iterator
-
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 import thresher
 from thresher.activations.codes_reader import CodesReader, open_codes
 from thresher.contracts import paths
-from thresher.contracts.errors import AlreadyExistsError, SpecError
+from thresher.contracts.errors import AlreadyExistsError
 from thresher.contracts.ids import content_id
 from thresher.contracts.manifests import (
     DictionaryRef,
@@ -18,17 +15,20 @@ from thresher.contracts.manifests import (
     HarvestManifest,
     SplitRange,
 )
-from thresher.features.exemplars import EXEMPLAR_SPLITS
-from thresher.features.passes import Shown, Survey, survey
+from thresher.features.exemplars import ExemplarChooser
 from thresher.features.spec import FeaturesSpec
+from thresher.features.splits import exemplar_ranges
+from thresher.features.survey import Survey, survey
 from thresher.features.tables import exemplar_table, stats_table, top_tokens_of
-from thresher.features.token_strings import open_token_strings
+from thresher.features.token_strings import TokenStrings, open_token_strings
 from thresher.features.windows import WindowGrid
+from thresher.latents.decoder_cosines import nearest_rows
+from thresher.latents.weights import load_encoder
 from thresher.runtime.progress import progress
 from thresher.storage import ObjectExistsError, ObjectStore, open_store
 from thresher.storage.artifacts import check_sizes, find_record, publish_manifest, put_file, record_bytes
 
-FEATURES_PER_PART = 1024
+FEATURES_PER_PART = 256
 ROWS_PER_GROUP = 4096
 NUM_PASSES = 2
 
@@ -36,10 +36,10 @@ NUM_PASSES = 2
 def build_features(spec: FeaturesSpec) -> FeaturesManifest:
     """Compute the features artifact of a dictionary over a corpus, or find it computed.
 
-    Reads the harvest twice: once for statistics and the choice of exemplars, once for what they show.
+    Reads the harvest twice: once for statistics and candidates of exemplars, once for what they show.
 
     Raises:
-        MissingArtifactError: there is no such harvest.
+        MissingArtifactError: there is no such harvest, or its dictionary is gone.
         SpecError: the harvest is dense or lacks a split, the windows do not fit, or the tokenizer is another.
         AlreadyExistsError: features of this dictionary over this corpus exist, made from another spec.
         IntegrityError: the harvest is corrupt, or its splits share a document.
@@ -47,7 +47,7 @@ def build_features(spec: FeaturesSpec) -> FeaturesManifest:
     store = open_store(spec.root)
     reader = open_codes(store, spec.harvest)
     harvest, dictionary = reader.manifest, _dictionary(reader.manifest)
-    splits = _exemplar_splits(harvest)
+    ranges = exemplar_ranges(harvest)
     assert harvest.model is not None, "sparse harvests are made by an engine"
     assert harvest.corpus_id is not None
     grid = WindowGrid(harvest.sequence_length, spec.min_position, spec.context_tokens)
@@ -59,13 +59,9 @@ def build_features(spec: FeaturesSpec) -> FeaturesManifest:
     if made is not None:
         return _same_or_refuse(store, artifact, made, features_id)
     _claim(store, artifact, spec)
-    found, shown = _read(reader, spec, grid, splits)
-    strings = token_strings.table(shown.windows.shown_token_ids())
-    exemplars = [
-        _put_table(store, f"{artifact}/exemplars/part-{index:06d}.parquet", table)
-        for index, table in enumerate(_exemplar_tables(found, shown, strings, grid))
-    ]
-    stats = _put_table(store, f"{artifact}/stats.parquet", _stats(found, shown, strings, grid, spec))
+    found, chooser = _read(store, reader, spec, grid, ranges)
+    exemplars, top_tokens = _put_exemplars(store, artifact, chooser, token_strings, reader.num_latents, grid)
+    stats = _put_table(store, f"{artifact}/stats.parquet", _stats(found, top_tokens, spec))
     check_sizes(store, [stats, *exemplars])
     manifest = FeaturesManifest(
         features_id=features_id,
@@ -86,18 +82,6 @@ def build_features(spec: FeaturesSpec) -> FeaturesManifest:
 def _dictionary(harvest: HarvestManifest) -> DictionaryRef:
     assert harvest.dictionary is not None, "a sparse harvest names its dictionary"
     return harvest.dictionary
-
-
-def _exemplar_splits(harvest: HarvestManifest) -> list[SplitRange]:
-    by_name = {item.split: item for item in harvest.splits}
-    missing = [name for name in EXEMPLAR_SPLITS if name not in by_name]
-    if missing:
-        raise SpecError(
-            "harvest",
-            harvest.harvest_id,
-            mend=f"It lacks the split {missing[0]}. Harvest explain, to make labels, and report, to score.",
-        )
-    return [by_name[name] for name in EXEMPLAR_SPLITS]
 
 
 def _num_rows(split: SplitRange, grid: WindowGrid) -> int:
@@ -130,36 +114,40 @@ def _taken(store: ObjectStore, artifact: str, why: str) -> AlreadyExistsError:
 
 
 def _read(
-    reader: CodesReader, spec: FeaturesSpec, grid: WindowGrid, splits: list[SplitRange]
-) -> tuple[Survey, Shown]:
+    store: ObjectStore, reader: CodesReader, spec: FeaturesSpec, grid: WindowGrid, ranges: list[SplitRange]
+) -> tuple[Survey, ExemplarChooser]:
+    encoder, _ = load_encoder(store, str(_dictionary(reader.manifest)))
+    decoder_near_FM = nearest_rows(encoder.W_dec_FE, spec.neighbours).numpy()
     with progress("features", NUM_PASSES * reader.manifest.num_rows, "rows") as meter:
-        found = survey(reader, spec, grid, splits, meter)
-        shown = Shown(found, spec, grid)
-        shown.read(reader, meter)
-    return found, shown
+        found = survey(reader, spec, grid, ranges, meter)
+        chooser = ExemplarChooser(found, decoder_near_FM, spec, grid)
+        chooser.read(reader, meter)
+    return found, chooser
 
 
-def _exemplar_tables(
-    found: Survey, shown: Shown, strings: pa.StringArray, grid: WindowGrid
-) -> Iterator[pa.Table]:
-    """Exemplars of a range of features at a time, sorted by (feature, split, kind, rank)."""
-    num_latents = found.statistics.num_latents
-    for first in range(0, num_latents, FEATURES_PER_PART):
+def _put_exemplars(
+    store: ObjectStore,
+    artifact: str,
+    chooser: ExemplarChooser,
+    token_strings: TokenStrings,
+    num_latents: int,
+    grid: WindowGrid,
+) -> tuple[list[FileEntry], list[list[str]]]:
+    """Write the exemplars of a range of features at a time; give back the files and each feature's top tokens."""
+    strings = token_strings.table(chooser.windows.shown_token_ids())
+    files, top_tokens = list[FileEntry](), list[list[str]]()
+    for index, first in enumerate(range(0, num_latents, FEATURES_PER_PART)):
         features = range(first, min(first + FEATURES_PER_PART, num_latents))
-        start, stop = np.searchsorted(found.active["feature"], [features.start, features.stop])
-        negatives = shown.negatives(features)
-        exemplars = np.concatenate([found.active[start:stop], negatives])
-        silent_EC = np.zeros((len(negatives), grid.length), np.float32)
-        activations_EC = np.concatenate([shown.activations.dense(int(start), int(stop)), silent_EC])
-        order = np.lexsort([exemplars[field] for field in ("rank", "kind", "split", "feature")])
-        yield exemplar_table(exemplars[order], activations_EC[order], shown.windows, strings, grid)
+        chosen = chooser.choose(features)
+        table = exemplar_table(chosen, chooser.windows, strings, grid)
+        files.append(_put_table(store, f"{artifact}/exemplars/part-{index:06d}.parquet", table))
+        top_tokens += top_tokens_of(chosen, features, chooser.windows, strings, grid)
+    return files, top_tokens
 
 
-def _stats(
-    found: Survey, shown: Shown, strings: pa.StringArray, grid: WindowGrid, spec: FeaturesSpec
-) -> pa.Table:
-    num_documents = [choice.num_documents for choice in found.choices.values()]
-    top_tokens = top_tokens_of(found.active, shown.windows, strings, grid, found.statistics.num_latents)
+def _stats(found: Survey, top_tokens: list[list[str]], spec: FeaturesSpec) -> pa.Table:
+    """A feature is too rare by explain and report alone: the others may do without it."""
+    num_documents = [found.splits[split].num_documents for split in ("explain", "report")]
     return stats_table(found.statistics, num_documents, top_tokens, spec.too_rare_below)
 
 

@@ -1,166 +1,180 @@
-"""Which windows exemplify a feature: the strongest, a sample over the range of activation, some without it.
+"""The second pass over a harvest reads what the candidates hold; then each feature's exemplars are chosen.
 
-Explain and report are sampled apart. Nothing here holds tokens: see materialise.py.
+Shapes: E candidates, C tokens of a window, F latents, M neighbours of each.
 """
 
-import hashlib
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from thresher.activations.codes_reader import CodesShard
-from thresher.activations.priority import priority
-from thresher.contracts.manifests import SplitName, SplitRange
-from thresher.features.best_windows import BestWindows, at_random, rank_in_group, strongest_first
-from thresher.features.spec import FeaturesSpec
-from thresher.features.windows import WINDOW_PEAK, WindowGrid, WindowPeaks, find_peaks
-
-ExemplarKind = Literal["top", "quantile", "negative"]
-KINDS: tuple[ExemplarKind, ...] = ("top", "quantile", "negative")
-EXEMPLAR_SPLITS: tuple[SplitName, ...] = ("explain", "report")
-
-RESERVOIR_FACTOR = 4
-"""Windows sampled for each one that is shown: the strata are cut from the larger sample."""
-POOL_FACTOR = 16
-"""Windows in the pool for each negative: a latent silent in one window of 16 still finds them all."""
-
-CHOSEN = np.dtype(
-    [
-        ("feature", np.int32),
-        ("split", np.int8),  # index into EXEMPLAR_SPLITS
-        ("kind", np.int8),  # index into KINDS
-        ("rank", np.int32),
-        ("quantile", np.int32),  # -1 unless the kind is quantile
-        ("sequence", np.int32),
-        ("window", np.int32),
-        ("position", np.int32),  # of the peak; of the first token for a negative
-        ("peak", np.float32),
-    ]
+from thresher.activations.codes_reader import CodesReader
+from thresher.contracts.errors import IntegrityError
+from thresher.contracts.exemplars import EXEMPLAR_KINDS, EXEMPLAR_SPLITS, HARD_NEGATIVE_KINDS, ExemplarKind
+from thresher.features.best_windows import rank_in_group, strongest_first
+from thresher.features.candidates import (
+    CANDIDATE,
+    CandidateRows,
+    negative_candidates,
+    neighbour_candidates,
+    quantile_candidates,
+    random_candidates,
+    text_candidates,
+    top_candidates,
 )
-Chosen = npt.NDArray[np.void]
+from thresher.features.materialise import ShownWindows, WindowActivations
+from thresher.features.near_duplicates import Candidates, RunSets, choose
+from thresher.features.pool import PoolActivity
+from thresher.features.spec import FeatureOptions
+from thresher.features.survey import Survey, read_ahead
+from thresher.features.text_nearness import TextNearness
+from thresher.features.windows import WindowGrid
+from thresher.runtime.progress import Meter
+
+Neighbours = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class SplitChoice:
-    """What was chosen in one split."""
+class Chosen:
+    """Exemplars of a range of features, sorted by (feature, split, kind, rank)."""
 
-    active: Chosen
-    """Top and quantile exemplars, sorted by (feature, kind, rank)."""
-    pool: WindowPeaks
-    """Windows that negatives are picked from; latent and peak are meaningless."""
-    num_documents: npt.NDArray[np.int64]
-    """[F]: documents that hold a window's peak, counted up to the size of the reservoir."""
+    rows: CandidateRows
+    """Their `rank` is that among the chosen: the strongest first, or where the feature is silent the best."""
+    activations_EC: npt.NDArray[np.float32]
 
 
-class SplitSampler:
-    """Chooses the windows of one split over a stream of shards."""
+class ExemplarChooser:
+    """Holds the candidates, reads what they show, and chooses a range of features at a time."""
 
-    def __init__(self, split: SplitRange, spec: FeaturesSpec, num_latents: int, grid: WindowGrid) -> None:
-        self._split, self._spec, self._num_latents, self._grid = split, spec, num_latents, grid
-        reservoir = max(RESERVOIR_FACTOR * spec.quantile_exemplars, spec.too_rare_below)
-        self._top = BestWindows(num_latents, spec.top_exemplars)
-        self._reservoir = BestWindows(num_latents, reservoir)
-        self._pool = BestWindows(1, POOL_FACTOR * spec.negatives)
+    def __init__(
+        self, found: Survey, decoder_near_FM: Neighbours, spec: FeatureOptions, grid: WindowGrid
+    ) -> None:
+        """`decoder_near_FM`: the latents with the nearest decoder rows, -1 where there are no more."""
+        self._found, self._spec = found, spec
+        firing, asked = list[CandidateRows](), list[CandidateRows]()
+        for split, kept in found.splits.items():
+            top = top_candidates(kept.top, split)
+            at_random = random_candidates(kept.sample, spec, split)
+            firing += [top, quantile_candidates(kept.sample, spec, split), at_random]
+            asked.append(neighbour_candidates(found.cofiring_FM, at_random, "cofiring", grid))
+            asked.append(neighbour_candidates(decoder_near_FM, top, "decoder_near", grid))
+        self.firing, self._asked = _by_feature(firing), _by_feature(asked)
+        self._pools = {split: item.pool for split, item in found.splits.items()}
+        self.windows = ShownWindows([self.firing, *self._pools.values()], grid)
+        self._activations = WindowActivations(self.firing, grid)
+        self._silence = WindowActivations(self._asked, grid)
+        num_latents = found.statistics.num_latents
+        self._activity = {split: PoolActivity(pool, num_latents, grid) for split, pool in self._pools.items()}
 
-    def add(self, peaks: WindowPeaks, windows: WindowPeaks) -> None:
-        """Offer a shard's peaks and all of its windows; those of other splits are passed over."""
-        peaks, windows = self._own(peaks), self._own(windows)
-        self._top.add(peaks, strongest_first(peaks, self._spec.seed))
-        self._reservoir.add(peaks, at_random(peaks, self._spec.seed))
-        self._pool.add(windows, at_random(windows, self._spec.seed))
+    def read(self, reader: CodesReader, meter: Meter) -> None:
+        """Second pass.
 
-    def choose(self) -> SplitChoice:
-        reservoir = self._reservoir.best()
-        top = _chosen(self._top.best(), "top", self._split.split)
-        quantile = stratify(reservoir, self._spec, self._split.split)
-        active = np.concatenate([top, quantile])
-        return SplitChoice(
-            active=active[np.lexsort((active["rank"], active["kind"], active["feature"]))],
-            pool=self._pool.best(),
-            num_documents=np.bincount(reservoir["latent"], minlength=self._num_latents),
+        Raises:
+            IntegrityError: a document lies in two splits.
+        """
+        for shard in read_ahead(reader):
+            self.windows.add(shard)
+            self._activations.add(shard)
+            self._silence.add(shard)
+            for activity in self._activity.values():
+                activity.add(shard)
+            meter.advance(shard.num_rows)
+        for activity in self._activity.values():
+            activity.finish()
+        self._asked = self._asked[self._silence.is_silent()]
+        self._check_disjoint()
+        self._runs = RunSets(self.windows.token_ids_UC)
+        self._texts = {
+            split: TextNearness(self.windows.token_ids(pool)) for split, pool in self._pools.items()
+        }
+
+    def choose(self, features: range) -> Chosen:
+        """Exemplars of the features; none of those that are dead."""
+        start, stop = np.searchsorted(self.firing["feature"], [features.start, features.stop])
+        low, high = np.searchsorted(self._asked["feature"], [features.start, features.stop])
+        rows = np.concatenate([self.firing[start:stop], self._asked[low:high], *self._silent(features)])
+        is_alive = self._found.statistics.num_active[rows["feature"]] > 0
+        order = np.lexsort([rows[name] for name in ("rank", "quantile", "kind", "split", "feature")])
+        order = order[is_alive[order]]
+        taken = order[self._taken(rows[order], features)]
+        chosen = rows[taken]
+        ranked = self._ranked(chosen)
+        activations_EC = self._activations.dense(int(start), int(stop))
+        silent_EC = np.zeros((1, activations_EC.shape[1]), np.float32)
+        place = np.minimum(taken[ranked], stop - start)  # whatever is behind the firing ones is silent
+        return Chosen(_numbered(chosen[ranked]), np.concatenate([activations_EC, silent_EC])[place])
+
+    def _silent(self, features: range) -> list[CandidateRows]:
+        found = []
+        for split, pool in self._pools.items():
+            silent_PB = self._activity[split].silent(features)
+            found.append(negative_candidates(pool, silent_PB, features, self._spec, split))
+            top = self._top_of(features, EXEMPLAR_SPLITS.index(split))
+            cosines_BP = self._texts[split].cosines(
+                self.windows.token_ids(top), top["feature"].astype(np.int64) - features.start, len(features)
+            )
+            found.append(text_candidates(pool, cosines_BP, silent_PB, features, self._spec, split))
+        return found
+
+    def _top_of(self, features: range, split: int) -> CandidateRows:
+        start, stop = np.searchsorted(self.firing["feature"], [features.start, features.stop])
+        firing = self.firing[start:stop]
+        top: CandidateRows = firing[
+            (firing["kind"] == EXEMPLAR_KINDS.index("top")) & (firing["split"] == split)
+        ]
+        return top
+
+    def _taken(self, rows: CandidateRows, features: range) -> npt.NDArray[np.bool_]:
+        spec = self._spec
+        bounds = np.arange(features.start, features.stop + 1)
+        candidates = Candidates(
+            offsets_F=np.searchsorted(rows["feature"], bounds),
+            split_E=np.ascontiguousarray(rows["split"]),
+            kind_E=np.ascontiguousarray(rows["kind"]),
+            quantile_E=np.ascontiguousarray(rows["quantile"]),
+            document_E=self.windows.documents(rows),
+            window_E=self.windows.index(rows),
         )
+        quotas: dict[ExemplarKind, int] = {
+            "top": spec.top_exemplars,
+            "quantile": spec.quantile_exemplars // spec.quantiles,
+            "random": spec.random_exemplars,
+            "negative": spec.negatives,
+            **dict.fromkeys(HARD_NEGATIVE_KINDS, spec.hard_negatives),
+        }
+        quota_K = np.array([quotas[kind] for kind in EXEMPLAR_KINDS])
+        return choose(candidates, self._runs, quota_K, spec.quantiles, spec.near_duplicate)
 
-    def _own(self, peaks: WindowPeaks) -> WindowPeaks:
-        return peaks[(peaks["sequence"] >= self._split.start) & (peaks["sequence"] < self._split.stop)]
+    def _ranked(self, rows: CandidateRows) -> npt.NDArray[np.int64]:
+        """By (feature, split, kind), the strongest first, or where the feature is silent as they were chosen."""
+        strength = strongest_first(rows["feature"], rows, self._spec.seed)
+        best_first = np.where(rows["peak"] > 0, strength, rows["rank"].astype(np.uint64))
+        order: npt.NDArray[np.int64] = np.lexsort((best_first, rows["kind"], rows["split"], rows["feature"]))
+        return order
 
-
-def stratify(reservoir: WindowPeaks, spec: FeaturesSpec, split: SplitName) -> Chosen:
-    """Cut each latent's sample into `quantiles` strata of equal size by peak; take as many windows of each.
-
-    The quantile of a window is that of its peak among the windows in which the latent fires.
-    """
-    order = at_random(reservoir, spec.seed)
-    reservoir = reservoir[np.lexsort((order, reservoir["peak"], reservoir["latent"]))]
-    num_windows = np.bincount(reservoir["latent"])[reservoir["latent"]]
-    quantile = rank_in_group(reservoir["latent"]) * spec.quantiles // np.maximum(num_windows, 1)
-    stratum = reservoir["latent"].astype(np.int64) * spec.quantiles + quantile
-    by_stratum = np.lexsort((at_random(reservoir, spec.seed), stratum))
-    taken = by_stratum[rank_in_group(stratum[by_stratum]) < spec.quantile_exemplars // spec.quantiles]
-    peaks, quantile = reservoir[taken], quantile[taken]
-    by_peak = np.lexsort((strongest_first(peaks, spec.seed), peaks["latent"]))
-    chosen = _chosen(peaks[by_peak], "quantile", split)
-    chosen["quantile"] = quantile[by_peak]
-    return chosen
-
-
-def choose_negatives(
-    choice: SplitChoice,
-    split: SplitName,
-    fires_PF: npt.NDArray[np.bool_],
-    features: range,
-    spec: FeaturesSpec,
-) -> Chosen:
-    """For each of `features`, `negatives` random windows of the pool in which it never fires.
-
-    fires_PF says for each window of the pool which latents fire in it. Features that fire in nearly every
-    window have fewer negatives.
-    """
-    pool, latents = choice.pool, np.arange(features.start, features.stop)
-    order_PF = priority(spec.seed, latents, pool["sequence"][:, None], pool["window"][:, None])
-    silent_PF = ~fires_PF[:, features.start : features.stop]
-    by_order_PF = np.lexsort((order_PF, ~silent_PF), axis=0)
-    taken_PF = by_order_PF[: spec.negatives]
-    rank, column = np.nonzero(np.take_along_axis(silent_PF, taken_PF, axis=0))
-    windows = pool[taken_PF[rank, column]].copy()
-    windows["latent"] = latents[column]
-    by_feature = np.lexsort((rank, column))
-    return _chosen(windows[by_feature], "negative", split)
+    def _check_disjoint(self) -> None:
+        seen: set[str] = set()
+        for index, split in enumerate(EXEMPLAR_SPLITS):
+            firing = self.firing[self.firing["split"] == index]
+            documents = self.windows.all_doc_ids(firing) | self.windows.all_doc_ids(self._pools[split])
+            shared = seen & documents
+            if shared:
+                raise IntegrityError(
+                    f"Document {min(shared)!r} lies in two splits, as do {len(shared) - 1} others. "
+                    "Labels would be scored on what made them. Build the corpus and the harvest again."
+                )
+            seen |= documents
 
 
-def all_windows(shard: CodesShard, documents: npt.NDArray[np.uint64], grid: WindowGrid) -> WindowPeaks:
-    """Every window of a shard, as a candidate of latent 0 whose position is the window's first."""
-    sequence, window = np.divmod(np.arange(shard.num_sequences * grid.num_windows), grid.num_windows)
-    windows = np.zeros(len(sequence), WINDOW_PEAK)
-    windows["sequence"], windows["window"] = shard.first_sequence + sequence, window
-    windows["position"] = grid.starts[window]
-    rows = shard.rows_of(windows["sequence"], windows["position"])
-    windows["document"] = documents[shard.documents[rows]]
-    return windows
+def _by_feature(rows: list[CandidateRows]) -> CandidateRows:
+    joined = np.concatenate([np.zeros(0, CANDIDATE), *rows])
+    sorted_rows: CandidateRows = joined[np.argsort(joined["feature"], kind="stable")]
+    return sorted_rows
 
 
-def hash_documents(doc_ids: list[str]) -> npt.NDArray[np.uint64]:
-    """64-bit hashes, so that documents can be told apart across shards without holding their ids."""
-    digests = b"".join(hashlib.blake2b(doc_id.encode(), digest_size=8).digest() for doc_id in doc_ids)
-    return np.frombuffer(digests, np.uint64)
-
-
-def offer_shard(samplers: list[SplitSampler], shard: CodesShard, grid: WindowGrid) -> None:
-    """Find a shard's windows and let every split's sampler have its own."""
-    documents = hash_documents(shard.doc_ids)
-    peaks, windows = find_peaks(shard, documents, grid), all_windows(shard, documents, grid)
-    for sampler in samplers:
-        sampler.add(peaks, windows)
-
-
-def _chosen(peaks: WindowPeaks, kind: ExemplarKind, split: SplitName) -> Chosen:
-    """Number windows that are sorted by (latent, rank)."""
-    chosen = np.empty(len(peaks), CHOSEN)
-    chosen["feature"] = peaks["latent"]
-    chosen["split"], chosen["kind"] = EXEMPLAR_SPLITS.index(split), KINDS.index(kind)
-    chosen["rank"], chosen["quantile"] = rank_in_group(peaks["latent"]), -1
-    for field in ("sequence", "window", "position"):
-        chosen[field] = peaks[field]
-    chosen["peak"] = 0 if kind == "negative" else peaks["peak"]
-    return chosen
+def _numbered(rows: CandidateRows) -> CandidateRows:
+    """With ranks from 0 within each (feature, split, kind)."""
+    num_groups = len(EXEMPLAR_SPLITS) * len(EXEMPLAR_KINDS)
+    within = rows["split"] * len(EXEMPLAR_KINDS) + rows["kind"]
+    rows["rank"] = rank_in_group(rows["feature"].astype(np.int64) * num_groups + within)
+    return rows

@@ -1,10 +1,13 @@
 """Streaming statistics of each latent.
 
-Shapes: F latents, B histogram bins, N codes.
+Shapes: F latents, B histogram bins, R rows.
 """
 
 import numpy as np
 import numpy.typing as npt
+
+from thresher.activations.codes_reader import CodesShard
+from thresher.features.loops import count_codes
 
 BINS_AN_OCTAVE = 4
 OCTAVES = 14
@@ -24,14 +27,20 @@ class LatentStatistics:
         self.histogram_FB = np.zeros((num_latents, NUM_BINS), np.int64)
         self._sum = np.zeros(num_latents, np.float64)
 
-    def add(self, latents: npt.NDArray[np.int32], values: npt.NDArray[np.float32], num_rows: int) -> None:
-        """Count the codes of `num_rows` rows: latents [N] and their values [N]."""
-        self.num_rows += num_rows
-        self.num_active += np.bincount(latents, minlength=self.num_latents)
-        self._sum += np.bincount(latents, weights=values, minlength=self.num_latents)
-        np.maximum.at(self.max, latents, values)
-        bins = np.clip(np.searchsorted(HISTOGRAM_EDGES, values, side="right") - 1, 0, NUM_BINS - 1)
-        np.add.at(self.histogram_FB.reshape(-1), latents.astype(np.int64) * NUM_BINS + bins, 1)
+    def add(self, shard: CodesShard, counted_R: npt.NDArray[np.bool_]) -> None:
+        """Count the codes of the rows that `counted_R` marks."""
+        self.num_rows += int(counted_R.sum())
+        count_codes(
+            shard.row_offsets,
+            shard.latents,
+            shard.values,
+            counted_R,
+            HISTOGRAM_EDGES,
+            self.num_active,
+            self._sum,
+            self.max,
+            self.histogram_FB,
+        )
 
     @property
     def density(self) -> npt.NDArray[np.float64]:

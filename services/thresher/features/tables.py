@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from thresher.contracts.exemplars import EXEMPLAR_KINDS, EXEMPLAR_SPLITS
 from thresher.contracts.schemas import EXEMPLARS, FEATURE_STATS
 from thresher.contracts.states import State
-from thresher.features.exemplars import EXEMPLAR_SPLITS, KINDS, Chosen
+from thresher.features.exemplars import Chosen
 from thresher.features.materialise import ShownWindows
 from thresher.features.statistics import HISTOGRAM_EDGES, LatentStatistics
 from thresher.features.windows import WindowGrid
@@ -21,26 +22,24 @@ TOP_TOKENS = 10
 
 
 def exemplar_table(
-    exemplars: Chosen,
-    activations_EC: npt.NDArray[np.float32],
-    shown: ShownWindows,
-    strings: pa.StringArray,
-    grid: WindowGrid,
+    chosen: Chosen, shown: ShownWindows, strings: pa.StringArray, grid: WindowGrid
 ) -> pa.Table:
     """Schema EXEMPLARS; `strings` holds the text of each token id."""
+    exemplars = chosen.rows
     token_ids = shown.token_ids(exemplars).ravel()
+    is_stratum = exemplars["kind"] == EXEMPLAR_KINDS.index("quantile")
     columns = {
         "feature": exemplars["feature"],
         "split": _names(EXEMPLAR_SPLITS, exemplars["split"]),
-        "kind": _names(KINDS, exemplars["kind"]),
+        "kind": _names(EXEMPLAR_KINDS, exemplars["kind"]),
         "rank": exemplars["rank"],
-        "quantile": pa.array(exemplars["quantile"], mask=exemplars["quantile"] < 0),
-        "doc_id": shown.doc_ids(exemplars),
+        "quantile": pa.array(exemplars["quantile"], mask=~is_stratum),
+        "doc_id": shown.doc_ids(shown.documents(exemplars)),
         "sequence": exemplars["sequence"],
         "start": grid.starts[exemplars["window"]],
         "token_ids": _lists(pa.array(token_ids), grid.length),
         "tokens": _lists(strings.take(token_ids), grid.length),
-        "activations": _lists(pa.array(activations_EC.ravel()), grid.length),
+        "activations": _lists(pa.array(chosen.activations_EC.ravel()), grid.length),
         "peak": exemplars["peak"],
     }
     return pa.table(columns, schema=EXEMPLARS)
@@ -54,7 +53,7 @@ def stats_table(
 ) -> pa.Table:
     """Schema FEATURE_STATS, with the histogram's edges in the metadata as JSON.
 
-    `num_documents` counts, in each split, the documents in which each latent fires.
+    `num_documents` counts, in explain and in report, the documents in which each latent fires.
     """
     too_rare = np.min(num_documents, axis=0) < too_rare_below
     states = np.where(statistics.num_active == 0, State.DEAD, np.where(too_rare, State.TOO_RARE, State.OK))
@@ -73,23 +72,24 @@ def stats_table(
 
 
 def top_tokens_of(
-    active: Chosen, shown: ShownWindows, strings: pa.StringArray, grid: WindowGrid, num_latents: int
+    chosen: Chosen, features: range, shown: ShownWindows, strings: pa.StringArray, grid: WindowGrid
 ) -> list[list[str]]:
-    """For each feature the distinct tokens at the peaks of its top explain exemplars, strongest first.
+    """For each of `features` the distinct tokens at the peaks of its top explain exemplars, strongest first.
 
-    The report split is left out: what a label is made from must not have seen what it is scored on.
+    The other splits are left out: what a label is made from must not have seen what it is scored on.
     """
-    is_top = (active["kind"] == KINDS.index("top")) & (active["split"] == EXEMPLAR_SPLITS.index("explain"))
-    top = active[is_top]
+    rows = chosen.rows
+    is_top = rows["kind"] == EXEMPLAR_KINDS.index("top")
+    top = rows[is_top & (rows["split"] == EXEMPLAR_SPLITS.index("explain"))]
     offsets = top["position"] - grid.starts[top["window"]]
     peak_token_ids = shown.token_ids(top)[np.arange(len(top)), offsets]
-    tokens: list[dict[str, None]] = [{} for _ in range(num_latents)]
+    tokens: list[dict[str, None]] = [{} for _ in features]
     for feature, text in zip(top["feature"], strings.take(peak_token_ids).to_pylist(), strict=True):
-        tokens[feature].setdefault(text)
+        tokens[feature - features.start].setdefault(text)
     return [list(distinct)[:TOP_TOKENS] for distinct in tokens]
 
 
-def _names(names: tuple[str, ...], indices: npt.NDArray[np.int8]) -> pa.StringArray:
+def _names(names: tuple[str, ...], indices: npt.NDArray[np.int32]) -> pa.StringArray:
     return pa.array(names).take(indices)
 
 

@@ -1,6 +1,6 @@
 """How near the decoder rows of a dictionary lie to each other: copies of one latent show near 1.
 
-Shape suffixes: F latents, E width of a decoder row, M and N latents of a block.
+Shape suffixes: F latents, E width of a decoder row, M and N latents of a block, K nearest latents.
 """
 
 import torch
@@ -26,6 +26,25 @@ def largest_cosines(W_dec_FE: torch.Tensor, block_entries: int = BLOCK_ENTRIES) 
             _raise_to(largest_F[first : first + size], cosine_MN.amax(dim=1))
             _raise_to(largest_F[start : start + size], cosine_MN.amax(dim=0))
     return largest_F.clamp_(max=1)
+
+
+def nearest_rows(W_dec_FE: torch.Tensor, count: int, block_entries: int = BLOCK_ENTRIES) -> torch.Tensor:
+    """latents_FK (int32): of each latent, those with the decoder rows of largest cosine, the nearest first.
+
+    Signed: a latent that writes the opposite is not near. -1 where there are no more. Blocks of rows are
+    compared with all, so that the cosines are never held all at once.
+    """
+    unit_FE = functional.normalize(W_dec_FE.detach().float(), dim=1)
+    num_latents = len(unit_FE)
+    nearest_FK = torch.full((num_latents, count), -1, dtype=torch.int32)
+    kept = min(count, num_latents - 1)
+    size = max(1, block_entries // num_latents)
+    for first in range(0, num_latents, size):
+        cosine_MF = unit_FE[first : first + size] @ unit_FE.T
+        rows_M = torch.arange(len(cosine_MF))
+        cosine_MF[rows_M, first + rows_M] = -torch.inf
+        nearest_FK[first : first + size, :kept] = cosine_MF.topk(kept, dim=1).indices.int()
+    return nearest_FK
 
 
 def _raise_to(largest_M: torch.Tensor, found_M: torch.Tensor) -> None:

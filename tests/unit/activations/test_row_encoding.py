@@ -104,3 +104,16 @@ def test_statistics_are_those_of_all_rows_however_they_came():
     assert [(item.sequence, item.position) for item in found.outliers] == [
         divmod(int(i), 50) for i in largest
     ]
+
+
+def test_a_massive_row_does_not_set_the_spread():
+    """One row in a hundred that is a hundred times longer in one column, as attention sinks are."""
+    sample_ND = _rows(256, seed=2)
+    massive_ND = sample_ND.clone()
+    massive_ND[:2, 3] = 100 * sample_ND.norm(dim=1).max()
+    x_ND = _rows(seed=1)
+    errors = [
+        float(DenseEncoding("int8", WIDTH, Centre.of(sample)).encode(x_ND).errors_N.median())
+        for sample in (sample_ND, massive_ND)
+    ]
+    assert errors[1] == pytest.approx(errors[0], rel=0.1)

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.codes import PlantedCodes, plant, write_sparse_harvest
+from fixtures.codes import PlantedCodes, plant, write_planted_dictionary, write_sparse_harvest
+from fixtures.exemplar_reference import ExemplarReference
 from thresher.contracts.errors import AlreadyExistsError, IntegrityError, SpecError
 from thresher.contracts.manifests import FeaturesManifest, SplitRange
 from thresher.contracts.schemas import EXEMPLARS
 from thresher.features import build
 from thresher.features.build import build_features
-from thresher.features.exemplars import POOL_FACTOR, RESERVOIR_FACTOR
 from thresher.features.spec import FeaturesSpec
 from thresher.features.statistics import HISTOGRAM_EDGES
 from thresher.runtime.model_identity import tokenizer_sha256
@@ -28,12 +28,15 @@ from thresher.storage.artifacts import file_fault
 
 LENGTH, CONTEXT, MIN_POSITION, NUM_LATENTS = 11, 4, 1, 5
 STARTS = [1, 5, 7]  # the last window is moved left until it is full
-MASK = 2**64 - 1
 HARVEST = "5e1ec7ed"
+W_DEC_FE = np.random.default_rng(8).standard_normal((NUM_LATENTS, 4)).astype(np.float32)
 
 
-def random_codes(seed: int, num_sequences: int) -> tuple[PlantedCodes, np.ndarray]:
-    """Latents from silent (0) to firing on most tokens (4), with ties, and documents across sequences."""
+def random_codes(seed: int, num_sequences: int, vocabulary: int = 250) -> tuple[PlantedCodes, np.ndarray]:
+    """Latents from silent (0) to firing on most tokens (4), with ties, and documents across sequences.
+
+    The fewer tokens there are, the more windows are near-duplicates.
+    """
     rng = np.random.default_rng(seed)
     num_rows, half = num_sequences * LENGTH, num_sequences // 2
     codes_RF = rng.integers(1, 9, (num_rows, NUM_LATENTS)).astype(np.float32) / 4
@@ -44,7 +47,7 @@ def random_codes(seed: int, num_sequences: int) -> tuple[PlantedCodes, np.ndarra
         SplitRange(split="explain", start=0, stop=half),
         SplitRange(split="report", start=half, stop=num_sequences),
     ]
-    token_ids = rng.integers(0, 250, num_rows).astype(np.int32)
+    token_ids = rng.integers(0, vocabulary, num_rows).astype(np.int32)
     return plant(codes_RF, token_ids, doc_ids, LENGTH, splits), codes_RF
 
 
@@ -58,7 +61,11 @@ def make_spec(root: str, tokenizer: Path, **changes: Any) -> FeaturesSpec:
         "top_exemplars": 3,
         "quantile_exemplars": 4,
         "quantiles": 2,
+        "random_exemplars": 3,
         "negatives": 2,
+        "hard_negatives": 2,
+        "neighbours": 2,
+        "split_shares": {"explain": 0.4, "calibrate": 0.3, "select": 0.3},
         "seed": 11,
         "too_rare_below": 3,
     }
@@ -69,6 +76,7 @@ def built(
     root: str, planted: PlantedCodes, spec: FeaturesSpec, sequences_per_shard: int = 3
 ) -> FeaturesManifest:
     tokenizer_hash = tokenizer_sha256("tokenizer", spec.tokenizer)
+    write_planted_dictionary(open_store(root), W_DEC_FE)
     write_sparse_harvest(
         open_store(root),
         planted,
@@ -92,100 +100,6 @@ def read_stats(root: str, manifest: FeaturesManifest) -> list[dict[str, Any]]:
     return rows
 
 
-class BruteForce:
-    """Every window of every latent, held and sorted in plain Python."""
-
-    def __init__(self, planted: PlantedCodes, codes_RF: np.ndarray, spec: FeaturesSpec) -> None:
-        self.planted, self.codes_RF, self.spec = planted, codes_RF, spec
-
-    def priority(self, latent: int, sequence: int, window: int) -> int:
-        state = self.spec.seed
-        for part in (0, latent, sequence, window):
-            z = ((state ^ part) + 0x9E3779B97F4A7C15) & MASK
-            z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-            z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
-            state = z ^ (z >> 31)
-        return state
-
-    def windows(self, split: SplitRange, latent: int) -> list[dict[str, Any]]:
-        """Where the latent fires, and how strongly."""
-        found = []
-        for sequence in range(split.start, split.stop):
-            for window, start in enumerate(STARTS):
-                first = sequence * LENGTH + start
-                activations = self.codes_RF[first : first + CONTEXT, latent]
-                peak_row = first + int(activations.argmax())
-                found.append(
-                    {
-                        "feature": latent,
-                        "split": split.split,
-                        "sequence": sequence,
-                        "start": start,
-                        "quantile": None,
-                        "doc_id": self.planted.doc_ids[peak_row],
-                        "token_ids": self.planted.token_ids[first : first + CONTEXT].tolist(),
-                        "activations": activations.tolist(),
-                        "peak": float(activations.max()),
-                        "priority": self.priority(latent, sequence, window),
-                        "pool_priority": self.priority(0, sequence, window),
-                        "first_doc_id": self.planted.doc_ids[first],
-                    }
-                )
-        return found
-
-    def exemplars(self) -> list[dict[str, Any]]:
-        return [
-            {"kind": kind, "rank": rank} | window
-            for latent in range(NUM_LATENTS)
-            for split in self.planted.splits
-            for kind, windows in self.kinds(self.windows(split, latent))
-            for rank, window in enumerate(windows)
-            if self.codes_RF.reshape(-1, LENGTH, NUM_LATENTS)[:, MIN_POSITION:, latent].any()
-        ]
-
-    def kinds(self, windows: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
-        active = [window for window in windows if window["peak"] > 0]
-        return [
-            ("top", distinct(sorted(active, key=strength), self.spec.top_exemplars)),
-            ("quantile", self.quantiles(active)),
-            ("negative", self.negatives(windows)),
-        ]
-
-    def quantiles(self, active: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        reservoir_size = max(RESERVOIR_FACTOR * self.spec.quantile_exemplars, self.spec.too_rare_below)
-        reservoir = distinct(sorted(active, key=lambda window: window["priority"]), reservoir_size)
-        reservoir.sort(key=lambda window: (window["peak"], window["priority"]))
-        strata: dict[int, list[dict[str, Any]]] = {}
-        for index, window in enumerate(reservoir):
-            quantile = index * self.spec.quantiles // len(reservoir)
-            strata.setdefault(quantile, []).append(window | {"quantile": quantile})
-        taken = self.spec.quantile_exemplars // self.spec.quantiles
-        chosen = [
-            window
-            for stratum in strata.values()
-            for window in sorted(stratum, key=lambda window: window["priority"])[:taken]
-        ]
-        return sorted(chosen, key=strength)
-
-    def negatives(self, windows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        windows = [window | {"doc_id": window["first_doc_id"]} for window in windows]
-        by_pool_priority = sorted(windows, key=lambda window: window["pool_priority"])
-        pool = distinct(by_pool_priority, POOL_FACTOR * self.spec.negatives)
-        silent = [window for window in pool if window["peak"] == 0]
-        return sorted(silent, key=lambda window: window["priority"])[: self.spec.negatives]
-
-
-def strength(window: dict[str, Any]) -> tuple[float, int]:
-    return -window["peak"], window["priority"] >> 32
-
-
-def distinct(windows: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
-    first_of_document: dict[str, dict[str, Any]] = {}
-    for window in windows:
-        first_of_document.setdefault(window["doc_id"], window)
-    return list(first_of_document.values())[:limit]
-
-
 def without(rows: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key not in names} for row in rows]
 
@@ -193,27 +107,29 @@ def without(rows: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    num_sequences=st.integers(2, 30),
+    num_sequences=st.integers(2, 40),
     sequences_per_shard=st.integers(1, 9),
     features_per_part=st.integers(1, 6),
+    vocabulary=st.sampled_from([3, 8, 250]),
 )
 def test_equal_to_brute_force(
     seed: int,
     num_sequences: int,
     sequences_per_shard: int,
     features_per_part: int,
+    vocabulary: int,
     tokenizer_folder: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     root = tmp_path_factory.mktemp("root").as_uri()
     spec = make_spec(root, tokenizer_folder)
-    planted, codes_RF = random_codes(seed, num_sequences)
+    planted, codes_RF = random_codes(seed, num_sequences, vocabulary)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "FEATURES_PER_PART", features_per_part)
         manifest = built(root, planted, spec, sequences_per_shard)
-    expected = BruteForce(planted, codes_RF, spec).exemplars()
+    expected = ExemplarReference(planted, codes_RF, W_DEC_FE, spec, STARTS).exemplars()
     found = read_exemplars(root, manifest)
-    assert without(found, "tokens") == without(expected, "priority", "pool_priority", "first_doc_id")
+    assert without(found, "tokens") == without(expected, "number", "first_row")
     counted_RF = codes_RF.reshape(-1, LENGTH, NUM_LATENTS)[:, MIN_POSITION:].reshape(-1, NUM_LATENTS)
     stats = read_stats(root, manifest)
     assert [row["num_active"] for row in stats] == (counted_RF > 0).sum(axis=0).tolist()
@@ -227,9 +143,9 @@ def root(tmp_path: Path) -> str:
 
 
 def test_states_tell_dead_and_too_rare_features(root: str, tokenizer_folder: Path) -> None:
-    planted, codes_RF = random_codes(seed=1, num_sequences=24)
+    planted, codes_RF = random_codes(seed=1, num_sequences=96)
     codes_RF[:, 1] = 0
-    codes_RF[[15, 150], 1] = 1.0  # one document in each split
+    codes_RF[[15, 600], 1] = 1.0  # one document in each split
     planted = plant(codes_RF, planted.token_ids, planted.doc_ids, LENGTH, planted.splits)
     stats = read_stats(root, built(root, planted, make_spec(root, tokenizer_folder)))
     assert [row["state"] for row in stats] == ["dead", "too_rare", "ok", "ok", "ok"]
@@ -300,7 +216,7 @@ def interrupt(*_: object) -> None:
 
 def test_a_document_in_two_splits_is_refused(root: str, tokenizer_folder: Path) -> None:
     planted, codes_RF = random_codes(seed=5, num_sequences=12)
-    doc_ids = [doc_id.split("-")[1] for doc_id in planted.doc_ids]
+    doc_ids = [f"{row // 7 % 3}" for row in range(len(planted.doc_ids))]
     shared = plant(codes_RF, planted.token_ids, doc_ids, LENGTH, planted.splits)
     with pytest.raises(IntegrityError, match="two splits"):
         built(root, shared, make_spec(root, tokenizer_folder))

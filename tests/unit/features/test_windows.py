@@ -1,4 +1,4 @@
-"""Windows tile a sequence, and peaks are the first of the strongest tokens in them."""
+"""Windows tile a sequence."""
 
 import pytest
 from hypothesis import given

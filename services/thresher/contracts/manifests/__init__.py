@@ -16,7 +16,12 @@ from thresher.contracts.manifests.dictionary import (
     TargetKind,
     TargetSite,
 )
-from thresher.contracts.manifests.evaluation import EvaluationManifest, Interval, SpliceMetrics
+from thresher.contracts.manifests.evaluation import (
+    EvaluationManifest,
+    Interval,
+    SpliceMetrics,
+    SpliceResult,
+)
 from thresher.contracts.manifests.features import FeaturesManifest
 from thresher.contracts.manifests.harvest import (
     DictionaryRef,
@@ -78,6 +83,7 @@ __all__ = [
     "SiteFile",
     "SiteSummary",
     "SpliceMetrics",
+    "SpliceResult",
     "SplitName",
     "SplitRange",
     "SweepManifest",

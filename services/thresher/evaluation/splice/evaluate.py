@@ -1,6 +1,7 @@
 """Evaluates a dictionary by splicing its reconstruction into its model, and stores what came out."""
 
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -12,94 +13,117 @@ from thresher.contracts.manifests import (
     DictionaryManifest,
     EvaluationManifest,
     HarvestManifest,
-    ModelIdentity,
+    SpliceResult,
 )
-from thresher.evaluation.same_model import check_same_model
-from thresher.evaluation.splice.measure import measure
+from thresher.evaluation.splice.measure import SequenceSums, measure
+from thresher.evaluation.splice.models import HarvestedModel, find_models
+from thresher.evaluation.splice.reconstructor import reconstructors
 from thresher.evaluation.splice.recovery import splice_metrics
 from thresher.evaluation.splice.spec import EvaluateSpec
 from thresher.evaluation.splice.spliced_model import SplicedModel
-from thresher.evaluation.splice.target import spliced_sites
-from thresher.evaluation.splice.text import draw_text
+from thresher.evaluation.splice.target import Splice, SpliceTarget, splice_target
+from thresher.evaluation.splice.text import SplicedText, draw_text
 from thresher.latents.weights import load_encoder, read_dictionary
 from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import find_record, publish_manifest, read_record
 
 
 def evaluate(spec: EvaluateSpec) -> EvaluationManifest:
-    """Measure cross-entropy and KL with the reconstruction in place of the rows, or find them measured.
+    """Measure cross-entropy and KL with reconstructions in place of the rows, or find them measured.
 
     Rows are replaced at the positions that the dictionary was fitted on; the others keep theirs. Means are over every
-    predicted token of the sequences drawn.
+    predicted token of the sequences drawn. Of several sites, each is replaced by itself, then all of a model at once.
 
     Raises:
-        SpecError: the folder holds another model, the dictionary has no one place in it, or the text does not fit.
-        MissingArtifactError: the dictionary, its harvest or the corpus is not in the store.
+        SpecError: a folder holds another model, the dictionary has no place in it, or the text does not fit.
+        MissingArtifactError: the dictionary, a harvest of it or the corpus is not in the store.
         IntegrityError: the dictionary's files are not what its manifest says.
     """
     store = open_store(spec.root)
     dictionary = read_dictionary(store, spec.dictionary)
-    input_site, output_site = spliced_sites(dictionary)
-    harvest = _harvest(store, spec, dictionary)
-    model = _model(spec, harvest)
-    evaluation_id = _evaluation_id(spec, dictionary, harvest, model)
+    harvests = _harvests(store, spec, dictionary)
+    if spec.use_gpu and not torch.cuda.is_available():
+        raise SpecError("use_gpu", True, mend="This machine has no CUDA device: leave it out.")
+    models = find_models(spec, harvests)
+    target = splice_target(dictionary, models)
+    evaluation_id = _evaluation_id(spec, dictionary, models)
     artifact = paths.evaluation(dictionary.name, dictionary.version, evaluation_id)
     made = find_record(store, paths.manifest(artifact), EvaluationManifest)
     if made is not None:
         return made
-    text = draw_text(store, spec, harvest, dictionary)
-    device = torch.device("cuda" if spec.use_gpu else "cpu")
-    spliced = SplicedModel(
-        Path(spec.model), input_site, output_site, family=harvest.spec.get("family"), device=device
-    )
-    encoder, _ = load_encoder(store, spec.dictionary)
-    sums = measure(spliced, encoder.to(device), text, spec.batch_tokens)
+    text = draw_text(store, spec, harvests[0], dictionary)
+    sums = _measure(store, spec, models, target, text)
     manifest = EvaluationManifest(
         evaluation_id=evaluation_id,
         spec=spec.identity(),
         dictionary=dictionary.ref(),
-        model=model,
         corpus_id=text.corpus_id,
-        input_site=input_site,
-        output_site=output_site,
         num_sequences=len(text.token_ids_SL),
-        num_predictions=len(text.token_ids_SL) * sums.num_predictions,
-        num_spliced_rows=sums.rows.num_rows,
-        metrics=splice_metrics(sums, spec.num_resamples, spec.seed),
+        num_predictions=len(text.token_ids_SL) * sums[0].num_predictions,
+        results=[
+            _result(spec, models, target, splice, found)
+            for splice, found in zip(target.splices, sums, strict=True)
+        ],
         code_version=__version__,
     )
     return publish_manifest(store, artifact, manifest)
 
 
-def _harvest(store: ObjectStore, spec: EvaluateSpec, dictionary: DictionaryManifest) -> HarvestManifest:
-    if not dictionary.harvest_ids:
+def _harvests(
+    store: ObjectStore, spec: EvaluateSpec, dictionary: DictionaryManifest
+) -> list[HarvestManifest]:
+    """Those that hold the sites of the target; what was mixed in is of the same sites and model."""
+    sites = [*dictionary.target.inputs, *dictionary.target.outputs]
+    named = dict.fromkeys(item.harvest_id for item in sites)
+    if None in named:
         mend = "It was imported without a harvest, which says which model it is of: import it with one."
         raise SpecError("dictionary", spec.dictionary, mend=mend)
-    return read_record(store, paths.manifest(paths.harvest(dictionary.harvest_ids[0])), HarvestManifest)
+    return [read_record(store, paths.manifest(paths.harvest(str(name))), HarvestManifest) for name in named]
 
 
-def _model(spec: EvaluateSpec, harvest: HarvestManifest) -> ModelIdentity:
-    if harvest.model is None or harvest.corpus_id is None:
-        raise SpecError(
-            "dictionary",
-            spec.dictionary,
-            mend="It was fitted to imported activations, which have no model here.",
-        )
-    if spec.use_gpu and not torch.cuda.is_available():
-        raise SpecError("use_gpu", True, mend="This machine has no CUDA device: leave it out.")
-    return check_same_model("model", harvest.model, spec.model)
+def _measure(
+    store: ObjectStore,
+    spec: EvaluateSpec,
+    models: Sequence[HarvestedModel],
+    target: SpliceTarget,
+    text: SplicedText,
+) -> list[SequenceSums]:
+    encoder, dictionary = load_encoder(store, spec.dictionary)
+    device = torch.device("cuda" if spec.use_gpu else "cpu")
+    spliced = [
+        SplicedModel(model.folder, target.sites_of(index), family=model.family, device=device)
+        for index, model in enumerate(models)
+    ]
+    made = reconstructors(encoder.to(device), dictionary, target)
+    return measure(spliced, made, target.splices, text, spec.batch_tokens)
+
+
+def _result(
+    spec: EvaluateSpec,
+    models: Sequence[HarvestedModel],
+    target: SpliceTarget,
+    splice: Splice,
+    sums: SequenceSums,
+) -> SpliceResult:
+    return SpliceResult(
+        model=models[splice.model].identity,
+        input_sites=[place.site for place in target.read_for(splice)],
+        output_sites=[place.site for place in splice.outputs],
+        num_spliced_rows=sums.rows.num_rows,
+        metrics=splice_metrics(sums, spec.num_resamples, spec.seed),
+    )
 
 
 def _evaluation_id(
-    spec: EvaluateSpec, dictionary: DictionaryManifest, harvest: HarvestManifest, model: ModelIdentity
+    spec: EvaluateSpec, dictionary: DictionaryManifest, models: Sequence[HarvestedModel]
 ) -> str:
-    return content_id(
-        "evaluation",
-        {
-            "spec": spec.identity(),
-            "weights_sha256": dictionary.weights().sha256,
-            "harvest_id": harvest.harvest_id,
-            "model": [model.config_sha256, model.weights_sha256],
-            "code_version": __version__,
-        },
-    )
+    first = models[0].identity
+    parts: dict[str, Any] = {
+        "spec": spec.identity(),
+        "weights_sha256": dictionary.weights().sha256,
+        "harvest_id": models[0].harvests[0].harvest_id,
+        "model": [first.config_sha256, first.weights_sha256],
+        "code_version": __version__,
+    }
+    others = [harvest.harvest_id for model in models for harvest in model.harvests][1:]
+    return content_id("evaluation", parts | ({"other_harvests": others} if others else {}))

@@ -1,7 +1,6 @@
 """From sums over sequences to means, the shares recovered, and their intervals.
 
-Text of one sequence is not independent, so whole sequences are resampled (labeling/scorers/statistics.py). All
-variants of a resample are of the same sequences: intervals of shares are narrower than those of their parts.
+All variants of a resample are of the same sequences: intervals of shares are narrower than those of their parts.
 
 Shape suffixes: S sequences, R resamples, C columns of sums.
 """
@@ -11,15 +10,10 @@ from functools import partial
 from operator import itemgetter
 
 import numpy as np
-import numpy.typing as npt
 
 from thresher.contracts.manifests import Interval, SpliceMetrics
+from thresher.evaluation.splice.bootstrap import FloatArray, SequenceBootstrap
 from thresher.evaluation.splice.measure import VARIANTS, SequenceSums
-from thresher.labeling.scorers.spec import BootstrapSpec
-from thresher.labeling.scorers.statistics import estimate
-
-FloatArray = npt.NDArray[np.float64]
-CONFIDENCE = 0.95
 
 
 def splice_metrics(sums: SequenceSums, num_resamples: int, seed: int) -> SpliceMetrics:
@@ -27,16 +21,14 @@ def splice_metrics(sums: SequenceSums, num_resamples: int, seed: int) -> SpliceM
     names = list(sums.sums_S)
     sums_SC = np.stack([sums.sums_S[name].numpy() for name in names], axis=1)
     sums_SC = np.concatenate([sums_SC, np.full((len(sums_SC), 1), sums.num_predictions)], axis=1)
-    sequences = [str(index) for index in range(len(sums_SC))]
-    bootstrap = BootstrapSpec(num_resamples=num_resamples, confidence=CONFIDENCE)
+    bootstrap = SequenceBootstrap(sums_SC, num_resamples, seed)
 
     def interval(statistic: Callable[[dict[str, FloatArray]], FloatArray]) -> Interval:
         def of_sums(sums_RC: FloatArray) -> FloatArray:
             means_RC = sums_RC[:, :-1] / sums_RC[:, -1:]
             return statistic(dict(zip(names, means_RC.T, strict=True)))
 
-        found = estimate(of_sums, sums_SC, sequences, bootstrap, seed)
-        return Interval(value=found.value, low=found.ci_low, high=found.ci_high)
+        return bootstrap.interval(of_sums)
 
     means = {name: interval(itemgetter(name)) for name in names}
     shares = {}

@@ -19,7 +19,9 @@ class EvaluateSpec(Spec):
     dictionary: str
     """name@version of the dictionary."""
     model: Annotated[str, Field(json_schema_extra=Operational)]
-    """Folder of the very model that was harvested; it is run in float32."""
+    """Folder of the very model that was harvested, run in float32; one of them, where a crosscoder is of several."""
+    other_models: Annotated[list[str], Field(default_factory=list, json_schema_extra=Operational)]
+    """Folders of the further models of a crosscoder of several, in any order: each is known by its hashes."""
     corpus: str | None = None
     """Id of the corpus to predict; null is the one that was harvested."""
     split: SplitName = "report"

@@ -1,10 +1,9 @@
-"""A language model one of whose sites can be replaced while it runs.
+"""A language model whose sites can be read and replaced while it runs.
 
-Shape suffixes: B sequences of a batch, L tokens a sequence, D width of the site read, E of the site replaced,
-V vocabulary.
+Shape suffixes: B sequences of a batch, L tokens a sequence, E width of a site, V vocabulary.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,19 +14,26 @@ from torch import nn
 from thresher.contracts.sites import Site
 from thresher.harvest.reference_forward import find_place, places_of
 
-Replace = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""From the rows x_BLD of the site read and y_BLE of the site written to the rows to go on with."""
+ORDER = ("resid_pre", "attn_out", "resid_mid", "mlp_in", "mlp_neurons", "mlp_out", "resid_post")
+"""In which the sites of a layer are computed."""
+
+Replace = Callable[[torch.Tensor], torch.Tensor]
+"""From the rows y_BLE of a site, as they come, to the rows to go on with."""
+
+
+def order_in_model(site: Site) -> tuple[int, int]:
+    """Sites that are computed earlier come first."""
+    return site.layer, ORDER.index(site.kind)
 
 
 class SplicedModel:
-    """transformers' model in float32, with one site to read and one to write.
+    """transformers' model in float32, with sites to read and to replace.
 
     Attention is eager: it alone of transformers' kinds applies soft-capping.
 
     Args:
         folder: of the model, as transformers loads it.
-        input_site: what `Replace` is given as x.
-        output_site: what it is given as y and replaces; the same site, or one that is computed later.
+        sites: all that are read or replaced.
         family: reads the sites as this architecture's, where the model's own is not in the table.
         device: to run on.
 
@@ -38,8 +44,7 @@ class SplicedModel:
     def __init__(
         self,
         folder: Path,
-        input_site: str,
-        output_site: str,
+        sites: Sequence[str],
         *,
         family: str | None = None,
         device: torch.device | None = None,
@@ -49,8 +54,8 @@ class SplicedModel:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
         self._model = model.eval().to(device or torch.device("cpu"))
         self._places = places_of(family or model.config.architectures[0])
-        self._input, self._output = Site.parse(input_site), Site.parse(output_site)
-        for site in (self._input, self._output):
+        self._sites = {name: Site.parse(name) for name in sites}
+        for site in self._sites.values():
             find_place(model.base_model, self._places, site)
 
     @property
@@ -58,61 +63,71 @@ class SplicedModel:
         return int(self._model.config.get_text_config().vocab_size)
 
     @torch.inference_mode()
-    def logits(self, token_ids_BL: torch.Tensor, replace: Replace | None = None) -> torch.Tensor:
-        """logits_BLV, with the rows of the output site replaced, or as the model is."""
-        with ExitStack() as hooks:
-            if replace is not None:
-                hooks.enter_context(self._spliced(replace))
+    def logits(
+        self, token_ids_BL: torch.Tensor, replacements: Mapping[str, Replace] | None = None
+    ) -> torch.Tensor:
+        """logits_BLV, with the rows of sites replaced, or as the model is.
+
+        Sites are replaced as they are computed: the rows of later ones come from what earlier ones were replaced by.
+        """
+        with self._replaced(replacements or {}):
             logits: torch.Tensor = self._model(token_ids_BL.to(self._model.device), use_cache=False).logits
         return logits.float()
 
     @torch.inference_mode()
-    def observe(self, token_ids_BL: torch.Tensor, see: Callable[[torch.Tensor, torch.Tensor], None]) -> None:
-        """Run the model without its head and show x_BLD and y_BLE."""
+    def logits_and_rows(self, token_ids_BL: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """logits_BLV, and y_BLE of every site, of the model as it is."""
+        with self._observed() as rows:
+            return self.logits(token_ids_BL), rows
 
-        def unchanged(x_BLD: torch.Tensor, y_BLE: torch.Tensor) -> torch.Tensor:
-            see(x_BLD, y_BLE)
-            return y_BLE
-
-        with self._spliced(unchanged):
+    @torch.inference_mode()
+    def rows(self, token_ids_BL: torch.Tensor) -> dict[str, torch.Tensor]:
+        """y_BLE of every site; the model's head is not run."""
+        with self._observed() as rows:
             self._model.base_model(token_ids_BL.to(self._model.device), use_cache=False)
+        return rows
 
     @contextmanager
-    def _spliced(self, replace: Replace) -> Iterator[None]:
-        body, handles, read = self._model.base_model, [], None
-        if self._input != self._output:
-            read = _Reading()
-            handles.append(_on_rows(*find_place(body, self._places, self._input), read.keep))
-        writer = _Writing(replace, read)
-        handles.append(_on_rows(*find_place(body, self._places, self._output), writer.write))
-        if self._output.kind == "resid_mid":
-            # The norm reads the stream, and the stream goes on beside it: what changed is added behind the layer.
-            layer = body.get_submodule(self._places.layers)[self._output.layer]
-            handles.append(_on_rows(layer, "output", writer.add_change))
-        try:
+    def _observed(self) -> Iterator[dict[str, torch.Tensor]]:
+        rows: dict[str, torch.Tensor] = {}
+
+        def keeper(name: str) -> Replace:
+            def keep(y_BLE: torch.Tensor) -> torch.Tensor:
+                rows[name] = y_BLE.clone()  # the model may add to it in place
+                return y_BLE
+
+            return keep
+
+        with ExitStack() as hooks:
+            for name, site in self._sites.items():
+                self._hook(hooks, site, keeper(name))
+            yield rows
+
+    @contextmanager
+    def _replaced(self, replacements: Mapping[str, Replace]) -> Iterator[None]:
+        with ExitStack() as hooks:
+            # Hooks of one module run as they were added: what changes within a layer goes before its end.
+            for name in sorted(replacements, key=lambda name: order_in_model(self._sites[name])):
+                site, writer = self._sites[name], _Writing(replacements[name])
+                self._hook(hooks, site, writer.write)
+                if site.kind == "resid_mid":
+                    # The norm reads the stream, which goes on beside it: what changed is added behind the layer.
+                    layer = self._model.base_model.get_submodule(self._places.layers)[site.layer]
+                    hooks.callback(_on_rows(layer, "output", writer.add_change).remove)
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
-
-class _Reading:
-    x_BLD: torch.Tensor | None = None
-
-    def keep(self, x_BLD: torch.Tensor) -> torch.Tensor:
-        self.x_BLD = x_BLD.clone()  # the model may add to it in place before it is used
-        return x_BLD
+    def _hook(self, hooks: ExitStack, site: Site, change: Replace) -> None:
+        module, side = find_place(self._model.base_model, self._places, site)
+        hooks.callback(_on_rows(module, side, change).remove)
 
 
 class _Writing:
-    def __init__(self, replace: Replace, read: _Reading | None) -> None:
-        self._replace, self._read = replace, read
+    def __init__(self, replace: Replace) -> None:
+        self._replace = replace
         self._change_BLE: torch.Tensor | None = None
 
     def write(self, y_BLE: torch.Tensor) -> torch.Tensor:
-        x_BLD = y_BLE if self._read is None else self._read.x_BLD
-        assert x_BLD is not None, "the site read is computed before the one written"
-        new_BLE = self._replace(x_BLD, y_BLE)
+        new_BLE = self._replace(y_BLE)
         assert new_BLE.shape == y_BLE.shape, "rows are replaced by rows of their width"
         self._change_BLE = new_BLE - y_BLE
         return new_BLE

@@ -3,6 +3,7 @@
 Shape suffixes: S sequences, L tokens, D width, F latents, V vocabulary.
 """
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,29 +13,28 @@ import pytest
 import torch
 
 from fixtures.model_harvests import WIDTH, save_tiny_model, write_model_harvest
+from fixtures.splices import draw_text, evaluated, publish_encoder
 from fixtures.targets import autoencoder_target, transcoder_target
 from thresher.contracts import paths
-from thresher.contracts.errors import SpecError
+from thresher.contracts.errors import IntegrityError, SpecError
+from thresher.contracts.ids import content_id
 from thresher.contracts.manifests import (
-    DictionaryManifest,
     DictionaryTarget,
     EvaluationManifest,
-    ReconstructionMetrics,
+    SpliceMetrics,
 )
-from thresher.evaluation.splice.evaluate import evaluate
 from thresher.evaluation.splice.losses import cross_entropy, kl_divergence, log_probabilities
 from thresher.evaluation.splice.measure import SequenceSums
 from thresher.evaluation.splice.recovery import splice_metrics
+from thresher.evaluation.splice.row_sums import ReplacedRows
 from thresher.evaluation.splice.spec import EvaluateSpec
 from thresher.evaluation.splice.spliced_model import SplicedModel
 from thresher.evaluation.splice.table import evaluation_lines
 from thresher.latents.encoder import SparseEncoder
-from thresher.latents.folder_config import DictionaryKind, config_json
-from thresher.latents.weights import weights_safetensors
 from thresher.pipelines.inspection import inspect_lines
 from thresher.pipelines.stages import STAGES
 from thresher.storage import ObjectStore, open_store
-from thresher.storage.artifacts import publish_manifest, put_file, read_record
+from thresher.storage.artifacts import read_record, record_bytes
 
 S, L = 10, 12
 SITE = "resid_pre.1"
@@ -47,17 +47,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def token_ids_SL(model: Path) -> np.ndarray:
-    """Drawn from the model itself, so that it predicts them better than any spoilt one."""
-    from transformers import AutoModelForCausalLM
-
-    network = AutoModelForCausalLM.from_pretrained(model).eval()
-    generator = torch.Generator().manual_seed(0)
-    token_ids = torch.randint(0, 97, (S, 1), generator=generator)
-    for _ in range(L - 1):
-        with torch.no_grad():
-            p = network(token_ids).logits[:, -1].softmax(-1)
-        token_ids = torch.cat([token_ids, p.multinomial(1, generator=generator)], dim=1)
-    return token_ids.numpy()
+    return draw_text(model, S, L)
 
 
 @pytest.fixture(scope="module")
@@ -79,44 +69,26 @@ def signed(decoder_DE: torch.Tensor, width: int = WIDTH) -> SparseEncoder:
     )
 
 
+def transcoding(encoder: SparseEncoder) -> SparseEncoder:
+    """Its b_dec is of another site than its input."""
+    return replace(encoder, centres_input=False)
+
+
 def publish(
     store: ObjectStore, name: str, encoder: SparseEncoder, target: DictionaryTarget | None = None, **spec: Any
 ) -> str:
-    artifact = paths.dictionary(name, "1")
-    manifest = DictionaryManifest(
-        name=name,
-        version="1",
-        fit_id=name,
-        spec=spec,
-        architecture="batch_topk",
-        target=target or autoencoder_target(SITE, "harvest", WIDTH),
-        d_in=encoder.d_in,
-        d_out=encoder.d_out,
-        num_latents=encoder.num_latents,
-        k=1,
-        num_training_rows=1,
-        metrics=ReconstructionMetrics(explained_variance=0, fvu=1, l0=1, dead_fraction=0, num_rows=1),
-        files=[
-            put_file(store, f"{artifact}/cfg.json", config_json(encoder, {}, _kind(encoder))),
-            put_file(store, f"{artifact}/sae_weights.safetensors", weights_safetensors(encoder)),
-        ],
-        code_version="0",
-    )
-    return str(publish_manifest(store, artifact, manifest).ref())
+    return publish_encoder(store, name, encoder, target or autoencoder_target(SITE, "harvest", WIDTH), **spec)
 
 
-def _kind(encoder: SparseEncoder) -> DictionaryKind:
-    return "autoencoder" if encoder.centres_input else "transcoder"
-
-
-def evaluated(store: ObjectStore, model: Path, reference: str, **values: Any) -> EvaluationManifest:
-    given = {"root": store.url, "dictionary": reference, "model": str(model), "split": "fit", **values}
-    return evaluate(EvaluateSpec.parse(given))
+def metrics_of(made: EvaluationManifest) -> SpliceMetrics:
+    """Of an evaluation with one result."""
+    (result,) = made.results
+    return result.metrics
 
 
 def test_the_identity_recovers_everything_exactly(store: ObjectStore, model: Path) -> None:
     made = evaluated(store, model, publish(store, "identity", signed(torch.eye(WIDTH))))
-    metrics = made.metrics
+    metrics = metrics_of(made)
     for share in ("ce_recovered_from_zero", "ce_recovered_from_mean", "kl_recovered_from_zero"):
         interval = getattr(metrics, share)
         assert (interval.value, interval.low, interval.high) == (1.0, 1.0, 1.0), share
@@ -124,11 +96,15 @@ def test_the_identity_recovers_everything_exactly(store: ObjectStore, model: Pat
     assert metrics.ce_spliced == metrics.ce_clean
     assert metrics.fvu == 0
     assert 0 < metrics.kl_mean.value < metrics.kl_zero.value
-    assert (made.num_sequences, made.num_predictions, made.num_spliced_rows) == (S, S * (L - 1), S * (L - 1))
+    assert (made.num_sequences, made.num_predictions, made.results[0].num_spliced_rows) == (
+        S,
+        S * (L - 1),
+        S * (L - 1),
+    )
 
 
 def test_the_zero_dictionary_is_zero_ablation(store: ObjectStore, model: Path) -> None:
-    metrics = evaluated(store, model, publish(store, "zero", signed(torch.zeros(WIDTH, WIDTH)))).metrics
+    metrics = metrics_of(evaluated(store, model, publish(store, "zero", signed(torch.zeros(WIDTH, WIDTH)))))
     assert metrics.ce_spliced == metrics.ce_zero
     assert metrics.kl_spliced == metrics.kl_zero
     assert metrics.ce_recovered_from_zero.value == 0
@@ -174,7 +150,7 @@ def test_a_lossy_dictionary_against_a_hook_of_the_test(
     def ce(log_p: np.ndarray) -> float:
         return float(-np.take_along_axis(log_p, token_ids_SL[:, 1:, None], axis=2).mean())
 
-    metrics = made.metrics
+    metrics = metrics_of(made)
     assert metrics.ce_clean.value == pytest.approx(ce(clean), abs=1e-5)
     for name, log_q in variants.items():
         kl = float((np.exp(clean) * (clean - log_q)).sum(axis=-1).mean())
@@ -186,24 +162,23 @@ def test_a_lossy_dictionary_against_a_hook_of_the_test(
             assert found is None if ce(log_q) < ce(clean) else found == pytest.approx(recovered, abs=1e-3)
     x = rows[0].flatten(0, 1)
     assert metrics.fvu == pytest.approx(float((0.3 * x).square().sum() / (x - x.mean(0)).square().sum()))
-    assert made.num_spliced_rows == S * (L - first)
+    assert made.results[0].num_spliced_rows == S * (L - first)
 
 
 def test_a_transcoder_replaces_its_output_site_from_its_input_site(
     store: ObjectStore, model: Path, token_ids_SL: np.ndarray
 ) -> None:
     target = transcoder_target("mlp_in.1", "mlp_out.1", "harvest", WIDTH, WIDTH)
-    reference = publish(store, "transcoder", signed(2 * torch.eye(WIDTH)), target=target)
+    reference = publish(store, "transcoder", transcoding(signed(2 * torch.eye(WIDTH))), target=target)
     made = evaluated(store, model, reference)
-    assert (made.input_site, made.output_site) == ("mlp_in.1", "mlp_out.1")
+    assert (made.results[0].input_sites, made.results[0].output_sites) == (["mlp_in.1"], ["mlp_out.1"])
     token_ids = torch.from_numpy(token_ids_SL)
 
-    def doubled(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return torch.cat([y[:, :1], 2 * x[:, 1:]], dim=1)
-
-    logits = SplicedModel(model, "mlp_in.1", "mlp_out.1").logits(token_ids, doubled)
+    spliced = SplicedModel(model, ["mlp_in.1", "mlp_out.1"])
+    x = spliced.rows(token_ids)["mlp_in.1"]
+    logits = spliced.logits(token_ids, {"mlp_out.1": lambda y: torch.cat([y[:, :1], 2 * x[:, 1:]], dim=1)})
     expected = cross_entropy(log_probabilities(logits), token_ids).sum() / made.num_predictions
-    assert made.metrics.ce_spliced.value == pytest.approx(float(expected), abs=1e-6)
+    assert metrics_of(made).ce_spliced.value == pytest.approx(float(expected), abs=1e-6)
 
 
 def test_a_skip_connection_reads_the_rows_too(store: ObjectStore, model: Path) -> None:
@@ -213,9 +188,9 @@ def test_a_skip_connection_reads_the_rows_too(store: ObjectStore, model: Path) -
         ("latents", signed(0.5 * torch.eye(WIDTH))),
         ("skip", replace(signed(torch.zeros(WIDTH, WIDTH)), W_skip_DE=0.5 * torch.eye(WIDTH))),
     ):
-        encoder = replace(made, centres_input=False)
+        encoder = transcoding(made)
         target = transcoder_target("mlp_in.1", "mlp_out.1", "harvest", WIDTH, WIDTH)
-        metrics.append(evaluated(store, model, publish(store, name, encoder, target)).metrics)
+        metrics.append(metrics_of(evaluated(store, model, publish(store, name, encoder, target))))
     assert metrics[0].ce_spliced.value == pytest.approx(metrics[1].ce_spliced.value, abs=1e-6)
     assert metrics[0].fvu == pytest.approx(metrics[1].fvu)
 
@@ -236,7 +211,7 @@ def test_losses_against_float64() -> None:
 
 
 def sums_of(**means: list[float]) -> SequenceSums:
-    rows = ReconstructionMetrics(explained_variance=0.5, fvu=0.5, l0=1, dead_fraction=0, num_rows=1)
+    rows = ReplacedRows(num_rows=1, fvu=0.5, l0=1)
     filled = {f"{kind}_{name}": [1.0] * len(means["ce_clean"]) for kind in ("ce", "kl") for name in
               ("spliced", "zero", "mean")} | means  # fmt: skip
     return SequenceSums(10, {name: 10 * torch.tensor(value).double() for name, value in filled.items()}, rows)
@@ -275,17 +250,47 @@ def test_an_evaluation_is_made_once_and_batches_do_not_enter_its_id(store: Objec
     assert again == made
     other = evaluated(store, model, reference, num_tokens=5 * L, seed=1)
     assert other.evaluation_id != made.evaluation_id
-    assert other.metrics.ce_clean != made.metrics.ce_clean
+    assert metrics_of(other).ce_clean != metrics_of(made).ce_clean
+
+
+def test_an_evaluation_of_before_there_were_several_sites_is_found_and_read(
+    store: ObjectStore, model: Path
+) -> None:
+    """The same spec has the id that it had, and the manifest of then is read as one result."""
+    reference = publish(store, "old", signed(0.9 * torch.eye(WIDTH)))
+    made = evaluated(store, model, reference)
+    artifact = paths.evaluation("old", "1", made.evaluation_id)
+    old = json.loads(record_bytes(made))
+    (result,) = old.pop("results")
+    old |= {name: result[name] for name in ("model", "num_spliced_rows")}
+    old |= {"input_site": SITE, "output_site": SITE, "metrics": result["metrics"] | {"fvu": 0.25}}
+    store.put(paths.manifest(artifact), json.dumps(old).encode())
+    found = evaluated(store, model, reference)
+    assert metrics_of(found).fvu == 0.25, "the stored one"
+    assert (found.results[0].input_sites, found.results[0].output_sites) == ([SITE], [SITE])
+    assert found.results[0].model == made.results[0].model
+    of_then = {
+        "spec": found.spec,
+        "weights_sha256": found.dictionary.weights_sha256,
+        "harvest_id": "harvest",
+        "model": [found.results[0].model.config_sha256, found.results[0].model.weights_sha256],
+        "code_version": "0.1.0",
+    }
+    assert found.evaluation_id == content_id("evaluation", of_then)
+    del old["input_site"]
+    store.put(paths.manifest(artifact), json.dumps(old).encode())
+    with pytest.raises(IntegrityError, match="another format"):
+        evaluated(store, model, reference)
 
 
 def test_the_table_has_every_figure(store: ObjectStore, model: Path) -> None:
     made = evaluated(store, model, publish(store, "shown", signed(0.9 * torch.eye(WIDTH))))
     text = "\n".join(evaluation_lines(made))
-    for name, value in made.metrics:
+    for name, value in metrics_of(made):
         if name not in ("fvu", "l0") and value.value is not None:
             assert f"{value.value:.4f} [{value.low:.4f}, {value.high:.4f}]" in text, name
-    assert f"FVU {made.metrics.fvu:.4f}" in text
-    assert f"shown@1 spliced into {made.model.name} at {SITE}" in text
+    assert f"FVU {metrics_of(made).fvu:.4f}" in text
+    assert f"shown@1 spliced into {model.name} at {SITE}" in text
 
 
 def test_the_stage_prints_the_table_apart_from_the_id_and_inspect_shows_it_again(
@@ -309,13 +314,9 @@ def test_the_stage_prints_the_table_apart_from_the_id_and_inspect_shows_it_again
 
 def test_what_cannot_be_spliced_is_refused(store: ObjectStore, model: Path, tmp_path: Path) -> None:
     encoder = signed(torch.eye(WIDTH))
-    crosscoder = autoencoder_target(SITE, "harvest", WIDTH).model_copy(update={"kind": "crosscoder"})
-    group = publish(store, "crossed", encoder, target=crosscoder)
-    with pytest.raises(SpecError, match="autoencoders and transcoders"):
-        evaluated(store, model, group)
     backward = transcoder_target("mlp_out.1", "mlp_in.1", "harvest", WIDTH, WIDTH)
     with pytest.raises(SpecError, match="before the one it reads"):
-        evaluated(store, model, publish(store, "backward", encoder, target=backward))
+        evaluated(store, model, publish(store, "backward", transcoding(encoder), target=backward))
     known = publish(store, "known", encoder)
     with pytest.raises(SpecError, match="weights has the sha256"):
         evaluated(store, save_tiny_model(tmp_path, seed=1), known)

@@ -104,9 +104,10 @@ def bent(y_BLD: torch.Tensor) -> torch.Tensor:
 def test_a_site_is_replaced_for_all_that_reads_it(
     folder: Path, kind: str, token_ids_BL: torch.Tensor
 ) -> None:
-    model = SplicedModel(folder, f"{kind}.{LAYER}", f"{kind}.{LAYER}")
+    site = f"{kind}.{LAYER}"
+    model = SplicedModel(folder, [site])
     expected = written_out(folder, token_ids_BL, lambda at, rows: bent(rows) if at == kind else rows)
-    found = model.logits(token_ids_BL, lambda _, y_BLD: bent(y_BLD))
+    found = model.logits(token_ids_BL, {site: bent})
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     clean = model.logits(token_ids_BL)
     assert (found - clean).abs().max() > 0.1
@@ -114,42 +115,61 @@ def test_a_site_is_replaced_for_all_that_reads_it(
 
 
 @pytest.mark.parametrize(
-    ("read", "written"),
+    "kinds",
     [
-        ("mlp_in", "mlp_out"),
-        ("resid_pre", "resid_post"),
-        ("resid_mid", "mlp_out"),
-        ("resid_pre", "resid_mid"),
+        ("mlp_out", "mlp_in"),
+        ("resid_post", "resid_mid"),
+        ("resid_post", "resid_mid", "resid_pre"),
+        ("resid_mid", "attn_out", "mlp_neurons", "resid_post"),
+        KINDS,
     ],
 )
-def test_a_site_is_replaced_from_another(
-    folder: Path, read: str, written: str, token_ids_BL: torch.Tensor
+def test_several_sites_are_replaced_as_they_are_computed(
+    folder: Path, kinds: tuple[str, ...], token_ids_BL: torch.Tensor
 ) -> None:
+    """In whatever order they are named."""
+    model = SplicedModel(folder, [f"{kind}.{LAYER}" for kind in kinds])
+    expected = written_out(folder, token_ids_BL, lambda at, rows: bent(rows) if at in kinds else rows)
+    found = model.logits(token_ids_BL, {f"{kind}.{LAYER}": bent for kind in kinds})
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_end_of_a_layer_and_the_start_of_the_next_are_replaced_one_after_the_other(
+    folder: Path, token_ids_BL: torch.Tensor
+) -> None:
+    model = SplicedModel(folder, ["resid_pre.2", "resid_post.1"])
+    both = model.logits(token_ids_BL, {"resid_pre.2": bent, "resid_post.1": torch.tanh})
+    one = model.logits(token_ids_BL, {"resid_post.1": lambda y_BLD: bent(torch.tanh(y_BLD))})
+    torch.testing.assert_close(both, one)
+
+
+def test_reading_shows_the_rows_and_changes_nothing(folder: Path, token_ids_BL: torch.Tensor) -> None:
     kept: dict[str, torch.Tensor] = {}
 
-    def at(kind: str, rows: torch.Tensor) -> torch.Tensor:
-        kept[kind] = rows
-        return bent(kept[read]) + 0.1 * rows if kind == written else rows
+    def keep(kind: str, rows: torch.Tensor) -> torch.Tensor:
+        kept[f"{kind}.{LAYER}"] = rows.clone()
+        return rows
 
-    model = SplicedModel(folder, f"{read}.{LAYER}", f"{written}.{LAYER}")
-    found = model.logits(token_ids_BL, lambda x_BLD, y_BLD: bent(x_BLD) + 0.1 * y_BLD)
-    torch.testing.assert_close(found, written_out(folder, token_ids_BL, at), rtol=1e-4, atol=1e-4)
-
-
-def test_observing_shows_the_rows_and_changes_nothing(folder: Path, token_ids_BL: torch.Tensor) -> None:
-    kept: dict[str, torch.Tensor] = {}
-    written_out(folder, token_ids_BL, lambda kind, rows: kept.setdefault(kind, rows))
-    model, seen = SplicedModel(folder, "mlp_in.1", "resid_mid.1"), []
+    written_out(folder, token_ids_BL, keep)
+    model = SplicedModel(folder, [f"{kind}.{LAYER}" for kind in KINDS])
     before = model.logits(token_ids_BL)
-    with pytest.raises(AssertionError, match="before the one written"):
-        model.observe(token_ids_BL, lambda x_BLD, y_BLD: None)
-    model = SplicedModel(folder, "resid_pre.1", "resid_mid.1")
-    model.observe(token_ids_BL, lambda x_BLD, y_BLD: seen.extend((x_BLD, y_BLD)))
-    torch.testing.assert_close(seen[0], kept["resid_pre"])
-    torch.testing.assert_close(seen[1], kept["resid_mid"])
+    logits, rows = model.logits_and_rows(token_ids_BL)
+    assert torch.equal(logits, before)
+    for found in (rows, model.rows(token_ids_BL)):
+        assert found.keys() == kept.keys()
+        for site, y_BLD in found.items():
+            torch.testing.assert_close(y_BLD, kept[site])
     assert torch.equal(model.logits(token_ids_BL), before), "hooks are gone"
+
+
+def test_hooks_are_gone_after_a_replacement_that_failed(folder: Path, token_ids_BL: torch.Tensor) -> None:
+    model = SplicedModel(folder, ["resid_mid.1"])
+    before = model.logits(token_ids_BL)
+    with pytest.raises(AssertionError, match="of their width"):
+        model.logits(token_ids_BL, {"resid_mid.1": lambda y_BLD: y_BLD[:, :, 1:]})
+    assert torch.equal(model.logits(token_ids_BL), before)
 
 
 def test_a_layer_that_is_not_there_is_refused(folder: Path) -> None:
     with pytest.raises(SpecError, match="layers 0 to 2"):
-        SplicedModel(folder, "resid_pre.0", "resid_post.3")
+        SplicedModel(folder, ["resid_pre.0", "resid_post.3"])
