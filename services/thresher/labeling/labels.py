@@ -10,8 +10,10 @@ from thresher.contracts.states import State
 from thresher.labeling.exemplars.book import ExemplarBook
 from thresher.labeling.exemplars.evidence import Evidence
 from thresher.labeling.exemplars.exemplar import sample_sha256
+from thresher.labeling.explainers.choice import CandidateChooser, Chosen
 from thresher.labeling.explainers.explainer import Candidate, Explainer, Provenance
 from thresher.labeling.explainers.phrase import Phrase
+from thresher.labeling.explainers.single_token import SingleTokenExplainer
 from thresher.labeling.selection import SelectedFeature
 from thresher.labeling.spec import LabelSpec
 from thresher.labeling.workers import ITEMS_PER_SLOT, map_bounded
@@ -34,10 +36,17 @@ class Label:
 
 
 class LabelMaker:
-    """Asks the explainer about each feature that has enough exemplars."""
+    """Labels each feature that has enough exemplars: by rule if it is one of a single token, else by the explainer.
 
-    def __init__(self, spec: LabelSpec, book: ExemplarBook, explainer: Explainer) -> None:
-        self._spec, self._book, self._explainer = spec, book, explainer
+    Args:
+        chooser: chooses among several candidates.
+    """
+
+    def __init__(
+        self, spec: LabelSpec, book: ExemplarBook, explainer: Explainer, chooser: CandidateChooser
+    ) -> None:
+        self._spec, self._book, self._explainer, self._chooser = spec, book, explainer, chooser
+        self._by_rule = SingleTokenExplainer(spec.single_token) if spec.single_token is not None else None
 
     async def make(self, features: Sequence[SelectedFeature], meter: Meter) -> list[Label]:
         """Labels in the order of the features.
@@ -57,8 +66,12 @@ class LabelMaker:
         evidence = self._book.evidence(selected.feature)
         state = self._state_before(selected, evidence)
         if state != State.OK:
-            return self._row(evidence, Candidate(Phrase(state, None), self._explainer.provenance, ()))
-        return self._row(evidence, (await self._explainer.explain(evidence))[0])
+            return self._row(evidence, Chosen(Candidate(Phrase(state, None), self._explainer.provenance, ())))
+        by_rule = self._by_rule.explain(evidence) if self._by_rule is not None else None
+        if by_rule is not None:
+            return self._row(evidence, Chosen(by_rule))
+        candidates = await self._explainer.explain(evidence)
+        return self._row(evidence, await self._chooser.choose(candidates, evidence))
 
     def _state_before(self, selected: SelectedFeature, evidence: Evidence) -> State:
         if selected.state != State.OK:
@@ -66,7 +79,8 @@ class LabelMaker:
         num_firing = min(len(evidence.of(split, FIRING_KINDS)) for split in ("explain", "report"))
         return State.OK if num_firing >= self._spec.features.min_exemplars else State.TOO_RARE
 
-    def _row(self, evidence: Evidence, candidate: Candidate, num_candidates: int = 1) -> Label:
+    def _row(self, evidence: Evidence, chosen: Chosen) -> Label:
+        candidate = chosen.candidate
         phrase, provenance = candidate.phrase, candidate.provenance
         exemplars = sample_sha256(candidate.shown)
         parts = {
@@ -88,6 +102,6 @@ class LabelMaker:
             state=phrase.state,
             provenance=provenance,
             exemplars_sha256=exemplars,
-            num_candidates=num_candidates,
+            num_candidates=chosen.num_candidates,
             received_at=candidate.answers[-1].received_at if candidate.answers else None,
         )

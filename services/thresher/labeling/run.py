@@ -6,7 +6,6 @@ The same spec resumes: stored answers are read back, only missing ones are asked
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import thresher
@@ -16,12 +15,14 @@ from thresher.contracts.manifests import FeaturesManifest, LabelManifest
 from thresher.contracts.names import parse_reference
 from thresher.labeling.budget.budget import Budget
 from thresher.labeling.budget.estimate import estimate_tokens
-from thresher.labeling.endpoints.client import EndpointClient
 from thresher.labeling.endpoints.probe import check_logprobs, check_model, check_prompt_logprobs
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
+from thresher.labeling.exchanges import Exchanges
 from thresher.labeling.exemplars.book import ExemplarBook
-from thresher.labeling.explainers.activations import ActivationsExplainer
+from thresher.labeling.explainers.build import ExplainerTools, build_explainer, check_evidence
+from thresher.labeling.explainers.choice import CandidateChooser
 from thresher.labeling.explainers.explainer import Explainer
+from thresher.labeling.explainers.spec import SelfExplainingSpec, gives_several, subject_folders
 from thresher.labeling.labels import LabelMaker
 from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.ledger.ledger import Ledger
@@ -34,7 +35,7 @@ from thresher.labeling.scorers.simulation import SimulationScorer
 from thresher.labeling.scores import ScoreMaker, contests
 from thresher.labeling.selection import SelectedFeature, select_features
 from thresher.labeling.spec import LabelSpec
-from thresher.runtime.model_identity import tokenizer_sha256
+from thresher.runtime.model_identity import identify_model, tokenizer_sha256
 from thresher.runtime.progress import progress
 from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import find_record, read_record, record_bytes
@@ -81,6 +82,7 @@ def _resolve(store: ObjectStore, spec: LabelSpec) -> tuple[FeaturesManifest, str
             "spec": spec.identity(),
             "features_id": features.features_id,
             "tokenizer_sha256": tokenizer_sha256("tokenizer", spec.tokenizer),
+            "subjects": [identify_model(folder).weights_sha256 for folder in subject_folders(spec.explainer)],
             "code_version": thresher.__version__,
         },
     )
@@ -106,6 +108,7 @@ def _open(
     tokenizer = PromptTokenizer(spec.tokenizer)
     selected = select_features(store, features, spec.features)
     book = ExemplarBook(store, features, [item.feature for item in selected])
+    check_evidence(spec.explainer, book)
     return _Run(store, spec, features, run_id, artifact, tokenizer, selected, book)
 
 
@@ -113,20 +116,16 @@ async def _label(run: _Run) -> LabelManifest:
     spec, dictionary = run.spec, run.features.dictionary
     ledger = Ledger(run.store, dictionary.name, dictionary.version, run.run_id)
     budget = Budget(spec.budget.max_tokens, ledger.num_tokens_paid())
-    async with AsyncExitStack() as stack:
-        scoring = await stack.enter_async_context(Exchange(EndpointClient(spec.endpoint), ledger, budget))
-        explaining = scoring
-        if spec.explainer.endpoint is not None:
-            client = EndpointClient(spec.explainer.endpoint)
-            explaining = await stack.enter_async_context(Exchange(client, ledger, budget))
-        explainer = ActivationsExplainer(spec.explainer, run.tokenizer, explaining, spec.seed)
+    async with Exchanges(spec.endpoint, ledger, budget) as exchanges:
         sequential = SequentialScoring(spec.bootstrap, spec.stopping, spec.seed)
-        scorers = _scorers(run, scoring, Sampling(spec.seed, sequential.num_batches))
+        scorers = _scorers(run, exchanges.of(None), Sampling(spec.seed, sequential.num_batches))
+        explainer = build_explainer(spec.explainer, _explainer_tools(run, exchanges))
         _announce(run, explainer, scorers)
-        await _probe(run, scoring, explaining)
+        await _probe(run, exchanges)
         run.store.put(paths.spec(run.artifact), record_bytes(spec))
         with progress("explain", len(run.selected), "features") as meter:
-            labels = await LabelMaker(spec, run.book, explainer).make(run.selected, meter)
+            maker = LabelMaker(spec, run.book, explainer, _chooser(spec, scorers))
+            labels = await maker.make(run.selected, meter)
         densities = {item.feature: item.density for item in run.selected}
         listed = contests(labels, densities, spec.baseline.num_shuffles, spec.seed)
         with progress("score", len(listed), "features") as meter:
@@ -158,11 +157,32 @@ def _scorers(run: _Run, exchange: Exchange, sampling: Sampling) -> list[Scorer]:
     return scorers
 
 
-async def _probe(run: _Run, scoring: Exchange, explaining: Exchange) -> None:
-    await check_model(explaining.client)
-    if explaining is not scoring:
-        await check_model(scoring.client)
+def _chooser(spec: LabelSpec, scorers: Sequence[Scorer]) -> CandidateChooser:
+    named = [scorer for scorer in scorers if scorer.name == spec.choice.by]
+    return CandidateChooser(named[0] if gives_several(spec.explainer) else None)
+
+
+def _explainer_tools(run: _Run, exchanges: Exchanges) -> ExplainerTools:
+    def subject_of(spec: SelfExplainingSpec) -> Exchange:
+        from thresher.labeling.explainers.open_subject import open_subject
+
+        wanted = [item.feature for item in run.selected]
+        return exchanges.around(open_subject(run.store, run.features, spec, wanted))
+
+    return ExplainerTools(
+        tokenizer=run.tokenizer,
+        seed=run.spec.seed,
+        exchange_of=exchanges.of,
+        subject_of=subject_of,
+        dictionary_sha256=run.features.dictionary.weights_sha256,
+    )
+
+
+async def _probe(run: _Run, exchanges: Exchanges) -> None:
+    for client in exchanges.clients:
+        await check_model(client)
+    scoring = exchanges.clients[0]
     if run.spec.simulation is not None:
-        await check_prompt_logprobs(scoring.client, run.tokenizer, run.spec.simulation.num_logprobs)
+        await check_prompt_logprobs(scoring, run.tokenizer, run.spec.simulation.num_logprobs)
     if run.spec.detection is not None:
-        await check_logprobs(scoring.client, run.tokenizer, run.spec.detection.num_logprobs)
+        await check_logprobs(scoring, run.tokenizer, run.spec.detection.num_logprobs)

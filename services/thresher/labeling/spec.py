@@ -7,7 +7,14 @@ from pydantic import Field, model_validator
 from thresher.config import Spec
 from thresher.contracts.errors import SpecError
 from thresher.labeling.endpoints.spec import EndpointSpec
-from thresher.labeling.explainers.spec import ActivationsSpec, ExplainerSpec
+from thresher.labeling.explainers.spec import (
+    ActivationsSpec,
+    ChoiceSpec,
+    ExplainerSpec,
+    PromptedSpec,
+    SingleTokenSpec,
+    gives_several,
+)
 from thresher.labeling.scorers.spec import (
     BootstrapSpec,
     CascadeSpec,
@@ -61,7 +68,11 @@ class LabelSpec(Spec):
     features: SelectionSpec = SelectionSpec()
     """Which features to label."""
     explainer: ExplainerSpec = ActivationsSpec()
-    """How labels are written."""
+    """How labels are written; `method` says which explainer it is."""
+    single_token: SingleTokenSpec | None = SingleTokenSpec()
+    """Label features of a single token by rule, before any model is asked; null to ask about them too."""
+    choice: ChoiceSpec = ChoiceSpec()
+    """How one of several candidates is chosen, where the explainer gives several."""
     simulation: SimulationSpec | None = SimulationSpec()
     """Simulation scoring, or null to leave it out: it needs an endpoint that returns prompt log-probabilities."""
     detection: DetectionSpec | None = DetectionSpec()
@@ -87,6 +98,18 @@ class LabelSpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _choice_has_a_scorer(self) -> Self:
+        scorers = [name for name in SCORERS if getattr(self, name) is not None]
+        if gives_several(self.explainer) and self.choice.by not in scorers:
+            raise SpecError(
+                "choice.by",
+                self.choice.by,
+                allowed=scorers,
+                mend="Name a scorer that this run has, or add it.",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _cascade_names_scorers(self) -> Self:
         for name in self.cascade.first if self.cascade is not None else ():
             if getattr(self, name, None) is None or name not in SCORERS:
@@ -97,4 +120,6 @@ class LabelSpec(Spec):
 
     @property
     def explainer_endpoint(self) -> EndpointSpec:
-        return self.explainer.endpoint or self.endpoint
+        """Who writes the labels; for several explainers without endpoints of their own, whoever scores."""
+        own = self.explainer.endpoint if isinstance(self.explainer, PromptedSpec) else None
+        return own or self.endpoint

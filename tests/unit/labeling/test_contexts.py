@@ -9,7 +9,7 @@ from thresher.contracts.exemplars import EXEMPLAR_SPLITS
 from thresher.contracts.manifests import FeaturesManifest
 from thresher.labeling.exemplars.book import Exemplar, ExemplarBook, sample_sha256
 from thresher.labeling.exemplars.contexts import choose_kinds
-from thresher.labeling.explainers.activations import marked_text, strongest_tokens
+from thresher.labeling.explainers.shown_text import marked_text, strongest_tokens
 from thresher.labeling.scorers.yes_no import yes_share
 from thresher.labeling.selection import select_features
 from thresher.labeling.spec import SelectionSpec

@@ -1,6 +1,7 @@
 """What the features artifact holds of some features, read back."""
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from thresher.contracts.errors import IntegrityError
-from thresher.contracts.exemplars import EXEMPLAR_SPLITS, ExemplarSplit
+from thresher.contracts.exemplars import EXEMPLAR_SPLITS, ExemplarSplit, OutputTokenKind
 from thresher.contracts.manifests import FeaturesManifest
 from thresher.labeling.exemplars.evidence import Evidence, read_densities, read_output_tokens
 from thresher.labeling.exemplars.exemplar import Exemplar, sample_sha256
@@ -63,6 +64,16 @@ class ExemplarBook:
     def of(self, feature: int, split: ExemplarSplit) -> list[Exemplar]:
         """A feature's exemplars in one split, in order of kind and rank."""
         return list(_in_order(_exemplar(row) for row in self._rows(feature) if row["split"] == split))
+
+    @cached_property
+    def splits(self) -> set[ExemplarSplit]:
+        """Splits in which any of the features has an exemplar."""
+        return set(pc.unique(self._table["split"]).to_pylist())
+
+    @cached_property
+    def output_token_kinds(self) -> set[OutputTokenKind]:
+        """Kinds of output tokens that any of the features has."""
+        return {kind for found in self._output_tokens.values() for kind in found}
 
     def _rows(self, feature: int) -> list[dict[str, Any]]:
         start, stop = np.searchsorted(self._features, [feature, feature + 1])

@@ -1,5 +1,6 @@
 """From a model's answer to a label. Answers are untrusted text."""
 
+import json
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -24,15 +25,22 @@ PLAIN_QUOTES = str.maketrans(
         "\N{RIGHT DOUBLE QUOTATION MARK}": '"',
     }
 )
-WRAPPING = "\"'`«»* "
+WRAPPING, QUOTES = "`«»* ", "\"'"
+LABEL_LINE = re.compile(r"^\W*label\W*:(.*)$", re.IGNORECASE | re.MULTILINE)
+THOUGHT = re.compile(r"^.*</think>", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """A label's text, or the state that stands in its place."""
+    """A label's text, or the state that stands in its place and, if asking again may help, what is wrong."""
 
     state: State
     text: str | None
+    fault: str | None = None
+
+
+def unparsable(fault: str) -> Phrase:
+    return Phrase(State.UNPARSABLE, None, fault)
 
 
 def parse_phrase(answer: str) -> Phrase:
@@ -44,7 +52,52 @@ def parse_phrase(answer: str) -> Phrase:
         spoken = PREFIX.sub("", " ".join(line.split()))
         if REFUSAL.match(spoken):
             return Phrase(State.REFUSED, None)
-        text = spoken.strip(WRAPPING)
+        text = _unwrapped(spoken)
         if any(char.isalnum() for char in text):
-            return Phrase(State.OK, text) if len(text) <= MAX_CHARACTERS else Phrase(State.UNPARSABLE, None)
-    return Phrase(State.UNPARSABLE, None)
+            if len(text) <= MAX_CHARACTERS:
+                return Phrase(State.OK, text)
+            return unparsable(f"It is longer than {MAX_CHARACTERS} characters.")
+    return unparsable("It holds no words.")
+
+
+def _unwrapped(text: str) -> str:
+    """Without mark-up around it, and without quotes that embrace it whole or have no partner."""
+    while text := text.strip(WRAPPING):
+        first, last = text[0], text[-1]
+        if first in QUOTES and (first == last or text.count(first) == 1):
+            text = text[1:-1] if first == last else text[1:]
+        elif last in QUOTES and text.count(last) == 1:
+            text = text[:-1]
+        else:
+            break
+    return text
+
+
+def parse_json_phrase(answer: str) -> Phrase:
+    """The label of a JSON object, which may stand in a code fence or among other words."""
+    start, stop = answer.find("{"), answer.rfind("}")
+    try:
+        found = json.loads(answer[start : stop + 1]) if start >= 0 else None
+    except (ValueError, RecursionError):
+        found = None
+    if isinstance(found, dict) and isinstance(found.get("label"), str):
+        return parse_phrase(found["label"])
+    if REFUSAL.match(" ".join(answer.translate(PLAIN_QUOTES).split())):
+        return Phrase(State.REFUSED, None)
+    return unparsable('It is no JSON object with a text under "label".')
+
+
+def parse_labelled_line(answer: str) -> Phrase:
+    """What stands behind the last `Label:`; all before it is thinking."""
+    found: list[str] = LABEL_LINE.findall(answer)
+    if found:
+        return parse_phrase(found[-1])
+    if REFUSAL.match(" ".join(answer.translate(PLAIN_QUOTES).split())):
+        return Phrase(State.REFUSED, None)
+    return unparsable('It has no line that starts with "Label:".')
+
+
+def without_thought(answer: str) -> str | None:
+    """What follows the thinking of a model that thinks in `<think>` unasked; None if it never came to an end."""
+    said = THOUGHT.sub("", answer)
+    return None if "<think>" in said else said

@@ -6,7 +6,7 @@ from typing import Self
 from weakref import WeakValueDictionary
 
 from thresher.labeling.budget.budget import Budget
-from thresher.labeling.endpoints.client import EndpointClient
+from thresher.labeling.endpoints.model_client import ModelClient
 from thresher.labeling.endpoints.requests import Answer, ModelRequest
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.ledger.ledger import Ledger
@@ -16,12 +16,12 @@ class Exchange:
     """Where explainers and scorers ask. Equal requests, even at the same moment, are sent once.
 
     Args:
-        client: the endpoint that is asked.
+        client: of the model that is asked.
         ledger: where answers are kept; may be shared between exchanges.
         budget: what may be spent; shared likewise.
     """
 
-    def __init__(self, client: EndpointClient, ledger: Ledger, budget: Budget) -> None:
+    def __init__(self, client: ModelClient, ledger: Ledger, budget: Budget) -> None:
         self.client, self._ledger, self._budget = client, ledger, budget
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -43,7 +43,7 @@ class Exchange:
 
         Raises:
             BudgetExhaustedError: the request was not sent, since it could exceed the budget.
-            EndpointError, RequestFailedError: as EndpointClient.send.
+            EndpointError, RequestFailedError: as ModelClient.send.
             StoreError: the answer could not be stored.
         """
         lock = self._locks.setdefault(request.sha256, asyncio.Lock())

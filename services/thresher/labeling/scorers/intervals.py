@@ -53,7 +53,7 @@ def interval_method(bootstrap: BootstrapSpec, seed: int, num_looks: int = 1) -> 
 
 def estimate(observed: Observations, bootstrap: BootstrapSpec, seed: int, num_looks: int = 1) -> Estimate:
     """The statistic over all documents. With several looks, all their intervals cover at once, so the last does."""
-    value = _plain_value(observed)
+    value = plain_value(observed)
     weights_BD = _weights(len(observed.documents), observed.num_guards, bootstrap.num_resamples, seed)
     return _interval(value, observed.value(weights_BD), observed.scale, observed, bootstrap, num_looks)
 
@@ -71,8 +71,8 @@ def lift(
     A guard that is right for the label is wrong for the baseline (Bonett and Price 2012, "Adjusted Wald Confidence
     Interval for a Difference of Binomial Proportions Based on Paired Data").
     """
-    others = [item for item in baseline if not np.isnan(_plain_value(item))]
-    value = _plain_value(observed)
+    others = [item for item in baseline if not np.isnan(plain_value(item))]
+    value = plain_value(observed)
     if not others or np.isnan(value):
         return UNDEFINED
     assert all(item.documents == observed.documents for item in others), "the same trials"
@@ -84,13 +84,13 @@ def lift(
     resampled_B = observed.value(weights_BD) - np.nanmean(
         [item.value(opposite_BD) for item in others], axis=0
     )
-    difference = value - float(np.mean([_plain_value(item) for item in others]))
+    difference = value - float(np.mean([plain_value(item) for item in others]))
     span = observed.scale.highest - observed.scale.lowest
     scale = Scale(-span, span, lambda values: values, lambda values: values)
     return _interval(difference, resampled_B, scale, observed, bootstrap, num_looks)
 
 
-def _plain_value(observed: Observations) -> float:
+def plain_value(observed: Observations) -> float:
     weights_1D = np.concatenate([np.ones(len(observed.documents)), np.zeros(observed.num_guards)])[None]
     return float(observed.value(weights_1D)[0])
 

@@ -18,7 +18,9 @@ from thresher.labeling.explainers.phrase import MAX_CHARACTERS, parse_phrase
         ("a\x00b\x1b[31m c", "a b [31m c"),
         ("right\N{RIGHT-TO-LEFT OVERRIDE}left", "right left"),
         ("<script>alert(1)</script>", "<script>alert(1)</script>"),  # kept as text: the page escapes it
-        ('the words "I\'m sorry"', "the words \"I'm sorry"),
+        ('the words "I\'m sorry"', 'the words "I\'m sorry"'),
+        ("'the word \"the\"'", 'the word "the"'),
+        ('"the sea', "the sea"),
         ("数字", "数字"),
     ],
 )
