@@ -50,6 +50,7 @@ DELPHI = {
 DETECTION_ONLY = {"simulation": None, "baseline": {"num_shuffles": 0}}
 WIDTHS_OURS = (5, 10, 25)
 WIDTHS_DELPHI = (10, 50)
+JOINT_SIZES = (5, 25)
 
 
 class Bench:
@@ -186,6 +187,10 @@ def widths_part(bench: Bench, num_latents: int, options: argparse.Namespace) -> 
         for count in WIDTHS_OURS:
             spec = DETECTION_ONLY | {"detection": {"num_active": count, "num_inactive": count}}
             runs[f"ours, {2 * count} contexts"] = bench.run("ours", f"width-{count}", server, spec=spec)
+        for size in JOINT_SIZES:
+            detection = {"num_active": 25, "num_inactive": 25, "contexts_per_prompt": size}
+            spec = DETECTION_ONLY | {"detection": detection}
+            runs[f"ours, 50 contexts, {size} a call"] = bench.run("ours", f"joint-{size}", server, spec=spec)
         for count in WIDTHS_DELPHI:
             changes = DELPHI | {"num_test": count, "scorers": ["detection", "fuzz"]}
             runs[f"Delphi, {2 * count} examples"] = bench.run("delphi", f"width-{count}", server, **changes)

@@ -185,4 +185,6 @@ async def _probe(run: _Run, exchanges: Exchanges) -> None:
     if run.spec.simulation is not None:
         await check_prompt_logprobs(scoring, run.tokenizer, run.spec.simulation.num_logprobs)
     if run.spec.detection is not None:
-        await check_logprobs(scoring, run.tokenizer, run.spec.detection.num_logprobs)
+        joint = run.spec.detection.contexts_per_prompt > 1
+        check = check_prompt_logprobs if joint else check_logprobs
+        await check(scoring, run.tokenizer, run.spec.detection.num_logprobs)
