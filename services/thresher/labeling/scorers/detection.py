@@ -38,6 +38,7 @@ class DetectionScorer:
     """Scores labels by detection: against plain negatives, and against hard ones beside it."""
 
     name = "detection"
+    uses_label = True
 
     def __init__(
         self, spec: DetectionSpec, tokenizer: PromptTokenizer, exchange: Exchange, sampling: Sampling
@@ -103,7 +104,7 @@ class DetectionScorer:
     def _request(self, label: str, context: Exemplar) -> ModelRequest:
         prompt = self._tokenizer.start()
         self._tokenizer.add(prompt, [TEMPLATE.fill(label=label, context=_line(context))])
-        return first_token_request(self._exchange.endpoint, prompt, self._spec.num_logprobs)
+        return first_token_request(self._exchange.endpoint, prompt, self._spec.num_logprobs, self.name)
 
     def _joint_request(self, label: str, trials: Sequence[Trial]) -> ModelRequest:
         prompt = self._tokenizer.start()
