@@ -1,6 +1,6 @@
 """Labelling by thresher and by Delphi: calls, tokens, time, intervals and what the labels are worth, in one run.
 
-    PYTHONPATH=tests/bench:tests python tests/bench/bench_label.py [--parts main,widths,real] [--latents 32]
+    PYTHONPATH=tests/bench:tests python tests/bench/bench_label.py [--parts main,simulation,widths,real] [--latents 32]
 
 Both sides label the same planted latents from the same windows (label/planted.py) through the same server, each in a
 process of its own, in turn; Delphi in its own environment. The server is scripted (label/server.py: a GPU's latency, a
@@ -51,6 +51,7 @@ DETECTION_ONLY = {"simulation": None, "baseline": {"num_shuffles": 0}}
 WIDTHS_OURS = (5, 10, 25)
 WIDTHS_DELPHI = (10, 50)
 JOINT_SIZES = (5, 25)
+SIMULATED_LATENTS = 4
 
 
 class Bench:
@@ -163,13 +164,6 @@ def main_part(bench: Bench, profile: str, num_latents: int, options: argparse.Na
                 "delphi", f"one-{profile}", server, **DELPHI | {"latents_at_once": 1}
             ),
         }
-        if profile == "large":
-            runs["Delphi, simulation"] = bench.run(
-                "delphi",
-                f"simulation-{profile}",
-                server,
-                **DELPHI | {"scorers": ["simulation"], "latents_at_once": 1},
-            )
         judged = {
             side: bench.judge(server, runs[side]["labels"], 25)
             for side in ("ours", "Delphi")
@@ -196,6 +190,23 @@ def widths_part(bench: Bench, num_latents: int, options: argparse.Namespace) -> 
             runs[f"Delphi, {2 * count} examples"] = bench.run("delphi", f"width-{count}", server, **changes)
     rows = print_widths(runs, num_latents, options.seed)
     return {"runs": runs, "rows": rows}
+
+
+def simulation_part(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
+    """Both sides' simulation alone, of a few latents: Delphi's takes one long answer a window, and minutes a latent."""
+    with bench.scripted("small") as server:
+        changes = DELPHI | {"scorers": ["simulation"], "num_latents": SIMULATED_LATENTS}
+        spec = {
+            "detection": None,
+            "baseline": {"num_shuffles": 0},
+            "features": {"selection": list(range(SIMULATED_LATENTS))},
+        }
+        runs = {
+            "ours, simulation": bench.run("ours", "simulation", server, spec=spec),
+            "Delphi, simulation": bench.run("delphi", "simulation", server, **changes),
+        }
+    print_main("small profile, simulation", runs, SIMULATED_LATENTS, options.concurrency)
+    return {"runs": runs}
 
 
 def real_part(bench: Bench, num_latents: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -269,7 +280,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--parts", default="main,widths,real")
+    parser.add_argument("--parts", default="main,simulation,widths,real")
     parser.add_argument("--profiles", default="large,small")
     parser.add_argument("--latents", type=int, default=32)
     parser.add_argument("--real-latents", type=int, default=6)
@@ -294,6 +305,8 @@ def main() -> None:
         if "main" in parts:
             for profile in options.profiles.split(","):
                 results[f"main {profile}"] = main_part(bench, profile, options.latents, options)
+        if "simulation" in parts:
+            results["simulation"] = simulation_part(bench, options)
         if "widths" in parts:
             results["widths"] = widths_part(bench, options.latents, options)
     if "real" in parts:

@@ -72,7 +72,7 @@ def _scorer(name: str, client: OpenRouter, folder: str) -> Any:
 def main(case: Case) -> None:
     options = case.options
     logging.getLogger("delphi").setLevel(logging.CRITICAL)
-    latents = case.latents()
+    latents = case.latents()[: options.get("num_latents")]
     documents = {
         "".join(window["tokens"]): window["doc_id"]
         for latent in latents

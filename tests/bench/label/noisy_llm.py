@@ -87,7 +87,9 @@ class NoisyLlm(ScriptedLlm):
 
     def purpose(self, body: dict[str, Any]) -> str:
         if "messages" not in body:
-            return "detection"
+            return (
+                "fuzzing" if "marked words" in "".join(map(self.piece, body["prompt"][:40])) else "detection"
+            )
         asked = body["messages"][-1]["content"]
         if asked.startswith("Latent explanation:"):
             return "fuzz" if "<<" in body["messages"][0]["content"] else "detection"
