@@ -1,4 +1,4 @@
-"""What a run needs before any model is asked: what is to be labelled, and who explains and scores."""
+"""What a run needs before a model is asked: found, checked and read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,17 +9,12 @@ from thresher.contracts.ids import content_id
 from thresher.contracts.manifests import FeaturesManifest
 from thresher.contracts.names import parse_reference
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
-from thresher.labeling.exchanges import Exchanges
+from thresher.labeling.endpoints.spec import UNSTATED, EndpointSpec
 from thresher.labeling.exemplars.book import ExemplarBook
-from thresher.labeling.explainers.build import ExplainerTools, build_explainer
-from thresher.labeling.explainers.explainer import Explainer
-from thresher.labeling.explainers.spec import SelfExplainingSpec, subject_folders
-from thresher.labeling.ledger.exchange import Exchange
-from thresher.labeling.scorers.build import ScorerTools, build_scorers
-from thresher.labeling.scorers.reading import Sampling
-from thresher.labeling.scorers.scorer import Scorer
-from thresher.labeling.scorers.sequential import SequentialScoring
-from thresher.labeling.selection import SelectedFeature
+from thresher.labeling.explainers.build import check_evidence
+from thresher.labeling.explainers.spec import subject_folders
+from thresher.labeling.ledger.ledger import Ledger, shelf_of
+from thresher.labeling.selection import SelectedFeature, select_features
 from thresher.labeling.spec import LabelSpec
 from thresher.runtime.model_identity import identify_model, tokenizer_sha256
 from thresher.storage import ObjectStore, open_store
@@ -27,33 +22,63 @@ from thresher.storage.artifacts import read_record
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A spec and the features that it names.
+class OpenRun:
+    """A run whose spec fits its features; nothing is asked yet."""
 
-    Args:
-        run_id: content id of the run.
-        artifact: where it lies.
-    """
-
-    spec: LabelSpec
     store: ObjectStore
+    spec: LabelSpec
     features: FeaturesManifest
     run_id: str
-    artifact: str
+    tokenizer: PromptTokenizer
+    selected: list[SelectedFeature]
+
+    @property
+    def artifact(self) -> str:
+        ref = self.features.dictionary
+        return paths.label_run(ref.name, ref.version, self.run_id)
+
+    def book(self, features: Sequence[int]) -> ExemplarBook:
+        """The exemplars of some features.
+
+        Raises:
+            SpecError: they lack what the explainer shows.
+        """
+        book = ExemplarBook(self.store, self.features, features)
+        check_evidence(self.spec.explainer, book)
+        return book
+
+    def ledger(self, endpoint: EndpointSpec, root: str | None) -> Ledger:
+        """The answers of an endpoint's model, those stored before this call among them.
+
+        Args:
+            root: what the server says it loaded.
+        """
+        shelf = shelf_of(endpoint.model, endpoint.revision, root)
+        return Ledger(self.store, shelf, self.run_id, is_dated=endpoint.revision == UNSTATED)
 
 
-def open_spec(spec: LabelSpec) -> Opened:
-    """Find the features to label, and which run this is.
+def open_run(spec: LabelSpec) -> OpenRun:
+    """Find the features of a run, check the spec against them, give it its id.
 
     Raises:
-        SpecError: a value cannot be used.
-        MissingArtifactError: there is no features artifact of this dictionary over this corpus.
+        SpecError, MissingArtifactError, IntegrityError: as label.
     """
     store = open_store(spec.root)
+    features = read_features(store, spec)
+    tokenizer = PromptTokenizer(spec.tokenizer)
+    selected = select_features(store, features, spec.features)
+    return OpenRun(store, spec, features, run_id_of(spec, features), tokenizer, selected)
+
+
+def read_features(store: ObjectStore, spec: LabelSpec) -> FeaturesManifest:
+    """The features artifact that a spec is about."""
     name, version = parse_reference("dictionary", spec.dictionary)
-    key = paths.manifest(paths.features(name, version, spec.corpus))
-    features = read_record(store, key, FeaturesManifest)
-    run_id = content_id(
+    return read_record(store, paths.manifest(paths.features(name, version, spec.corpus)), FeaturesManifest)
+
+
+def run_id_of(spec: LabelSpec, features: FeaturesManifest) -> str:
+    """Over everything that determines what the run makes."""
+    return content_id(
         "label_run",
         {
             "spec": spec.identity(),
@@ -62,49 +87,4 @@ def open_spec(spec: LabelSpec) -> Opened:
             "subjects": [identify_model(folder).weights_sha256 for folder in subject_folders(spec.explainer)],
             "code_version": thresher.__version__,
         },
-    )
-    return Opened(spec, store, features, run_id, paths.label_run(name, version, run_id))
-
-
-@dataclass(frozen=True)
-class Subjects:
-    """What was read for some features."""
-
-    tokenizer: PromptTokenizer
-    selected: Sequence[SelectedFeature]
-    book: ExemplarBook
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Who explains and who scores."""
-
-    explainer: Explainer
-    scorers: Sequence[Scorer]
-    sequential: SequentialScoring
-
-
-def make_panel(opened: Opened, subjects: Subjects, exchanges: Exchanges) -> Panel:
-    """Raises: SpecError: the tokenizer does not serve for simulation."""
-    spec = opened.spec
-    sequential = SequentialScoring(spec.bootstrap, spec.stopping, spec.seed)
-    sampling = Sampling(spec.seed, sequential.num_batches)
-    scorers = build_scorers(spec, ScorerTools(subjects.tokenizer, exchanges.of, sampling))
-    explainer = build_explainer(spec.explainer, _explainer_tools(opened, subjects, exchanges))
-    return Panel(explainer, scorers, sequential)
-
-
-def _explainer_tools(opened: Opened, subjects: Subjects, exchanges: Exchanges) -> ExplainerTools:
-    def subject_of(spec: SelfExplainingSpec) -> Exchange:
-        from thresher.labeling.explainers.open_subject import open_subject
-
-        wanted = [item.feature for item in subjects.selected]
-        return exchanges.around(open_subject(opened.store, opened.features, spec, wanted))
-
-    return ExplainerTools(
-        tokenizer=subjects.tokenizer,
-        seed=opened.spec.seed,
-        exchange_of=exchanges.of,
-        subject_of=subject_of,
-        dictionary_sha256=opened.features.dictionary.weights_sha256,
     )

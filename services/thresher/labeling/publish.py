@@ -1,8 +1,7 @@
 """The artifact of a label run: tables of labels and scores, and the manifest that makes them whole."""
 
-import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import fmean
@@ -27,13 +26,10 @@ from thresher.labeling.budget.prices import Usage
 from thresher.labeling.labels import Label
 from thresher.labeling.ledger.ledger import Ledger
 from thresher.labeling.scorers.intervals import interval_method
-from thresher.labeling.scorers.simulated import Simulator
 from thresher.labeling.scores import Score
 from thresher.labeling.spec import LabelSpec
 from thresher.storage import ObjectStore
 from thresher.storage.artifacts import check_sizes, create_record, put_hashed_file
-
-logger = logging.getLogger(__name__)
 
 ROWS_PER_PART = 65_536
 NEVER = datetime.fromtimestamp(0, UTC)
@@ -47,6 +43,8 @@ class RunRecord:
     run_id: str
     artifact: str
     features: FeaturesManifest
+    calibrations: Mapping[str, LinearCalibration | None]
+    """Of the simulators."""
     capabilities: dict[str, Capabilities]
 
 
@@ -55,17 +53,18 @@ def publish_run(
     record: RunRecord,
     labels: Sequence[Label],
     scores: Sequence[Score],
-    ledgers: Iterable[Ledger],
+    ledgers: Sequence[Ledger],
     account: Account,
 ) -> LabelManifest:
-    """Write the tables, then the manifest. If another process made this run meanwhile, its manifest is returned.
-
-    Names of files hold their hashes: two processes at one run never touch each other's.
-    """
+    """Write the tables, then the manifest; if another attempt at the run was first, its manifest holds."""
     label_files = _put_parts(store, record, "labels", label_rows(record, labels, account), LABELS)
     score_files = _put_parts(store, record, "scores", score_rows(record, scores), SCORES)
-    responses = [entry for ledger in ledgers for entry in ledger.put_used(f"{record.artifact}/responses")]
-    totals = account.total()
+    answers, totals = account.answers(), account.total()
+    responses = [
+        entry
+        for ledger in ledgers
+        for entry in ledger.put_answers(f"{record.artifact}/responses", answers.get(ledger.name, []))
+    ]
     check_sizes(store, [*label_files, *score_files, *responses])
     masses = [score.outcome.digit_mass for score in scores if score.outcome.digit_mass is not None]
     manifest = LabelManifest(
@@ -77,7 +76,7 @@ def publish_run(
         num_features=len(labels),
         states=dict(sorted(Counter(str(label.state) for label in labels).items())),
         mean_scores=mean_scores(scores),
-        calibrations=calibrations(scores),
+        calibrations=calibrations(record, scores),
         simulator_digit_mass=fmean(masses) if masses else None,
         num_calls=totals.num_calls,
         num_prompt_tokens=totals.num_prompt_tokens,
@@ -91,19 +90,14 @@ def publish_run(
         responses=responses,
         code_version=thresher.__version__,
     )
-    published = create_record(store, paths.manifest(record.artifact), manifest)
-    if published != manifest:
-        logger.warning("Another process has published label run %s: its labels stand.", record.run_id)
-    return published
+    return create_record(store, paths.manifest(record.artifact), manifest)
 
 
-def calibrations(scores: Sequence[Score]) -> dict[str, LinearCalibration]:
+def calibrations(record: RunRecord, scores: Sequence[Score]) -> dict[str, LinearCalibration]:
     """Of the simulators that made these scores."""
-    simulators = {score.scorer.name: score.scorer for score in scores if isinstance(score.scorer, Simulator)}
+    made = {score.score_type for score in scores}
     return {
-        name: simulator.calibration
-        for name, simulator in sorted(simulators.items())
-        if simulator.calibration is not None
+        name: line for name, line in sorted(record.calibrations.items()) if line is not None and name in made
     }
 
 
@@ -164,15 +158,15 @@ def score_rows(record: RunRecord, scores: Sequence[Score]) -> list[dict[str, Any
 
 
 def _score_row(record: RunRecord, score: Score) -> dict[str, Any]:
-    endpoint, outcome, spec = score.scorer.endpoint, score.outcome, record.spec
+    outcome, spec = score.outcome, record.spec
     num_looks = 1 if spec.stopping is None else len(spec.stopping.looks)
     content: Mapping[str, Any] = {
         "label_id": score.label_id,
         "feature": score.feature,
         "score_type": score.score_type,
         "shuffled": score.shuffled,
-        "scorer_model": endpoint.model,
-        "scorer_revision": endpoint.revision,
+        "scorer_model": score.scorer.model,
+        "scorer_revision": score.scorer.revision,
         "qualified": None,
         "prompt_sha256": score.scorer.prompt_sha256,
         "value": outcome.estimate.value,
@@ -205,6 +199,7 @@ def _put_parts(
 
 
 def _put_table(store: ObjectStore, stem: str, table: pa.Table) -> FileEntry:
+    """Named by its bytes: of two attempts at one run, neither writes over what the other's manifest names."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return put_hashed_file(store, stem, ".parquet", sink.getvalue().to_pybytes())

@@ -13,8 +13,17 @@ from thresher.labeling.scorers.sequential import SequentialScoring
 from thresher.labeling.scorers.spec import CascadeSpec
 from thresher.labeling.shuffling import similar_partners
 from thresher.labeling.spec import LabelSpec
-from thresher.labeling.workers import WORKERS_PER_REQUEST, map_bounded
+from thresher.labeling.workers import ITEMS_PER_SLOT, map_bounded
 from thresher.runtime.progress import Meter
+
+
+@dataclass(frozen=True)
+class ScorerIdentity:
+    """Who scored, with which words."""
+
+    model: str
+    revision: str
+    prompt_sha256: str
 
 
 @dataclass(frozen=True)
@@ -24,7 +33,7 @@ class Score:
     label_id: str
     feature: int
     score_type: str
-    scorer: Scorer
+    scorer: ScorerIdentity
     shuffled: bool
     outcome: Outcome
 
@@ -87,7 +96,7 @@ class ScoreMaker:
             meter.advance(1)
             return scores
 
-        found = await map_bounded(one, listed, WORKERS_PER_REQUEST * self._spec.endpoint.concurrency)
+        found = await map_bounded(one, listed, ITEMS_PER_SLOT * self._spec.endpoint.concurrency)
         return [score for scores in found for score in scores]
 
     async def _scores(self, contest: Contest) -> list[Score]:
@@ -121,4 +130,6 @@ def passes(scores: Sequence[Score], cascade: CascadeSpec) -> bool:
 
 
 def _row(contest: Contest, index: int, score_type: str, scorer: Scorer, outcome: Outcome) -> Score:
-    return Score(contest.claims[index].label_id, contest.feature, score_type, scorer, index > 0, outcome)
+    endpoint = scorer.endpoint
+    identity = ScorerIdentity(endpoint.model, endpoint.revision, scorer.prompt_sha256)
+    return Score(contest.claims[index].label_id, contest.feature, score_type, identity, index > 0, outcome)

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-WORKERS_PER_REQUEST = 2
-"""While one answer is parsed and made durable, another request is in flight."""
+ITEMS_PER_SLOT = 4
+"""In work for each request that may be in flight: some wait for the ledger, and no slot waits for them."""
+
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 

@@ -23,6 +23,8 @@ class PurposeUsage(Record):
     num_calls: int
     num_calls_paid: int
     """Asked by this run; the others were answered to earlier runs."""
+    num_tokens_paid: int
+    """Prompt and completion tokens of those."""
     num_prompt_tokens: int
     num_completion_tokens: int
     num_cached_tokens: int

@@ -4,10 +4,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from thresher.contracts.manifests import PurposeUsage
 from thresher.labeling.budget.prices import Charge, PriceTable, Usage
+from thresher.labeling.endpoints.requests import ModelRequest
 
 _feature: ContextVar[int | None] = ContextVar("feature", default=None)
 
@@ -22,8 +23,18 @@ def charged_to(feature: int) -> Iterator[None]:
         _feature.reset(token)
 
 
-@dataclass
-class _Entry:
+@dataclass(frozen=True)
+class Entry:
+    """A request that was answered.
+
+    Args:
+        shelf: where the answer lies.
+        is_paid: by this run, now or in an earlier attempt.
+        feature: for which it was asked, if for one.
+    """
+
+    shelf: str
+    sha256: str
     purpose: str
     model: str
     usage: Usage
@@ -36,14 +47,28 @@ class Account:
 
     def __init__(self, prices: PriceTable) -> None:
         self._prices = prices
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
 
-    def note(self, request_sha256: str, purpose: str, model: str, usage: Usage, *, is_paid: bool) -> None:
-        """A request was answered; `is_paid`: by this run, now or in an earlier attempt."""
-        feature = _feature.get()
-        entry = self._entries.setdefault(request_sha256, _Entry(purpose, model, usage, is_paid, feature))
-        if feature is not None and (entry.feature is None or feature < entry.feature):
-            entry.feature = feature
+    def note(self, shelf: str, request: ModelRequest, usage: Usage, *, is_paid: bool) -> None:
+        """A request was answered, for the feature that is worked on."""
+        self.add(Entry(shelf, request.sha256, request.purpose, request.model, usage, is_paid, _feature.get()))
+
+    def add(self, entry: Entry) -> None:
+        known = self._entries.setdefault(entry.sha256, entry)
+        if entry.feature is not None and (known.feature is None or entry.feature < known.feature):
+            self._entries[entry.sha256] = replace(known, feature=entry.feature)
+
+    def take(self) -> list[Entry]:
+        """What was noted since the last call; it is forgotten here."""
+        taken, self._entries = list(self._entries.values()), {}
+        return taken
+
+    def answers(self) -> dict[str, list[str]]:
+        """Hashes of the requests by the shelf of their answers, both in order."""
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for entry in self._entries.values():
+            found[entry.shelf].append(entry.sha256)
+        return {shelf: sorted(hashes) for shelf, hashes in sorted(found.items())}
 
     def usage_of_features(self) -> dict[int, tuple[Usage, float | None]]:
         """Tokens and cost by feature."""
@@ -57,7 +82,7 @@ class Account:
 
     def by_purpose(self) -> dict[str, PurposeUsage]:
         """What each purpose took."""
-        found: defaultdict[str, list[_Entry]] = defaultdict(list)
+        found: defaultdict[str, list[Entry]] = defaultdict(list)
         for entry in self._entries.values():
             found[entry.purpose].append(entry)
         return {purpose: self._sum(entries) for purpose, entries in sorted(found.items())}
@@ -65,7 +90,7 @@ class Account:
     def total(self) -> PurposeUsage:
         return self._sum(list(self._entries.values()))
 
-    def _sum(self, entries: list[_Entry]) -> PurposeUsage:
+    def _sum(self, entries: list[Entry]) -> PurposeUsage:
         usage, by_model = Usage(), defaultdict[str, Usage](Usage)
         for entry in entries:
             usage += entry.usage
@@ -74,6 +99,7 @@ class Account:
         return PurposeUsage(
             num_calls=len(entries),
             num_calls_paid=sum(entry.is_paid for entry in entries),
+            num_tokens_paid=sum(entry.usage.num_tokens for entry in entries if entry.is_paid),
             num_prompt_tokens=usage.num_prompt_tokens,
             num_completion_tokens=usage.num_completion_tokens,
             num_cached_tokens=usage.num_cached_tokens,

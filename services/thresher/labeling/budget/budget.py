@@ -58,6 +58,14 @@ class Budget:
             raise BudgetExhaustedError(self._refusal)
         self.add(most)
 
+    @property
+    def is_limited(self) -> bool:
+        return self._max_tokens is not None or self._max_cost is not None
+
+    def exhaust(self, refusal: str) -> None:
+        """Refuse from now on, as another that shares the limit has been, in these words."""
+        self._refusal = self._refusal or refusal
+
     def settle(self, reserved: Charge, used: Charge) -> None:
         """Replace a reservation by what was used (nothing for a request that failed)."""
         self._num_tokens += used.num_tokens - reserved.num_tokens

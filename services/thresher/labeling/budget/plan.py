@@ -8,7 +8,8 @@ from thresher.contracts.states import State
 from thresher.labeling.budget.prices import Charge, PriceTable, Usage
 from thresher.labeling.endpoints.requests import ModelRequest
 from thresher.labeling.exemplars.book import ExemplarBook
-from thresher.labeling.opening import Panel
+from thresher.labeling.explainers.explainer import Explainer
+from thresher.labeling.scorers.scorer import Scorer
 from thresher.labeling.selection import SelectedFeature
 from thresher.labeling.spec import LabelSpec
 
@@ -87,7 +88,11 @@ def sample_features(selected: Sequence[SelectedFeature]) -> list[int]:
 
 
 def plan_run(
-    spec: LabelSpec, panel: Panel, book: ExemplarBook, selected: Sequence[SelectedFeature]
+    spec: LabelSpec,
+    explainer: Explainer,
+    scorers: Sequence[Scorer],
+    book: ExemplarBook,
+    selected: Sequence[SelectedFeature],
 ) -> tuple[Plan, list[ModelRequest]]:
     """The plan, and the requests of the sampled features that it was made from.
 
@@ -96,7 +101,7 @@ def plan_run(
     """
     sample = sample_features(selected)
     num_asked = sum(item.state == State.OK for item in selected)
-    asked = [found for feature in sample for found in _asked(spec, panel, book, feature)]
+    asked = [found for feature in sample for found in _asked(spec, explainer, scorers, book, feature)]
     scale = num_asked / len(sample) if sample else 0.0
     prices = PriceTable(spec.budget.prices)
     by_purpose = {
@@ -108,13 +113,13 @@ def plan_run(
 
 
 def _asked(
-    spec: LabelSpec, panel: Panel, book: ExemplarBook, feature: int
+    spec: LabelSpec, explainer: Explainer, scorers: Sequence[Scorer], book: ExemplarBook, feature: int
 ) -> Iterator[tuple[ModelRequest, int]]:
     """What a feature will be asked about, and how often: shuffled labels are asked about as its own is."""
     evidence = book.evidence(feature)
-    for request in panel.explainer.requests(evidence):
+    for request in explainer.requests(evidence):
         yield request, 1
-    for scorer in panel.scorers:
+    for scorer in scorers:
         times = 1 + spec.baseline.num_shuffles if scorer.uses_label else 1
         for request in scorer.requests(TYPICAL_LABEL, scorer.trials(feature, evidence.of("report"))):
             yield request, times

@@ -66,7 +66,7 @@ class Exchange:
             if stored is None:
                 await ledger.append(request, answer)
         is_paid = stored is None or stored.is_paid
-        self._account.note(request.sha256, request.purpose, request.model, _usage(answer), is_paid=is_paid)
+        self._account.note(ledger.name, request, _usage(answer), is_paid=is_paid)
         return answer
 
     async def _pay(self, request: ModelRequest) -> Answer:

@@ -6,7 +6,7 @@ by whatever run. Calls are at-least-once: a crash between an answer and its comm
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -63,12 +63,11 @@ class Ledger:
     """
 
     def __init__(self, store: ObjectStore, shelf: str, run_id: str, *, is_dated: bool = False) -> None:
-        self._store, self._run_id = store, run_id
+        self._store, self._run_id, self.name = store, run_id, shelf
         self._oldest = datetime.now(UTC) - MAX_AGE_UNSTATED if is_dated else None
         self._log = AnswerLog(store, shelf, run_id)
         self._shelf = AnswerShelf(store, shelf)
         self._committer = Committer(self._log.write)
-        self._used: dict[str, Place] = {}
 
     @property
     def longest_commit_s(self) -> float:
@@ -84,17 +83,16 @@ class Ledger:
         for fresh in (False, True):
             places = await self._locate(request.sha256, fresh=fresh)
             try:
-                rows = [(await asyncio.to_thread(read_row, self._store, place), place) for place in places]
+                rows = [await asyncio.to_thread(read_row, self._store, place) for place in places]
             except (
                 ObjectMissingError
             ):  # moved by another process, or put together with others, since it was found
                 self._log.forget(request.sha256, places)
                 continue
-            usable = [(row, place) for row, place in rows if self._is_usable(row)]
+            usable = [row for row in rows if self._is_usable(row)]
             if not usable:
                 return None
-            row, place = max(usable, key=lambda found: found[0]["received_at"])
-            self._used[request.sha256] = place
+            row = max(usable, key=lambda found: found["received_at"])
             return Found(answer_of(row), row["run_id"] == self._run_id)
         return None
 
@@ -108,24 +106,21 @@ class Ledger:
             StoreError: the store refused; the answer is lost.
         """
         await self._committer.commit(row_of(request, answer, self._run_id))
-        place = self._log.find(request.sha256)
-        assert place is not None
-        self._used[request.sha256] = place
 
     async def close(self) -> None:
         """Commit what is pending."""
         await self._committer.close()
 
-    def put_used(self, stem: str) -> list[FileEntry]:
-        """Write every answer the run used, its own and others', each once: an artifact that is whole by itself."""
+    def put_answers(self, stem: str, hashes: Sequence[str]) -> list[FileEntry]:
+        """Write the answers a run used, its own and others', each once: an artifact that is whole by itself."""
         files, waiting = list[FileEntry](), list[pa.Table]()
-        for table in self._used_tables():
+        for table in self._tables(hashes):
             waiting.append(table)
             if sum(len(part) for part in waiting) >= ROWS_PER_FILE:
                 files.append(self._put_file(stem, waiting))
                 waiting = []
-        if waiting or not files:
-            files.append(self._put_file(stem, waiting or [table_of([])]))
+        if waiting:
+            files.append(self._put_file(stem, waiting))
         return files
 
     def seal(self) -> None:
@@ -143,19 +138,25 @@ class Ledger:
             return self._shelf.find(sha256)
         return await asyncio.to_thread(self._shelf.find, sha256, fresh=fresh)
 
-    def _used_tables(self) -> Iterator[pa.Table]:
-        by_key: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
-        for sha256, place in self._used.items():
-            current = self._log.find(sha256) or place  # rolled into another file since
-            by_key[current.key].append((current.row, sha256))
-        for key, rows in sorted(by_key.items()):
+    def _tables(self, hashes: Sequence[str]) -> Iterator[pa.Table]:
+        """The answers, file by file."""
+        rows_by_key: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+        for sha256 in hashes:
+            place = self._log.find(sha256) or self._newest(sha256)
+            rows_by_key[place.key].append((place.row, sha256))
+        for key, rows in sorted(rows_by_key.items()):
             try:
                 yield read_table(self._store, key).take([row for row, _ in sorted(rows)])
-            except ObjectMissingError:
-                for _, sha256 in sorted(rows):
-                    places = self._shelf.find(sha256, fresh=True)
-                    assert places, "answers move, and are never lost"
-                    yield table_of([read_row(self._store, places[0])])
+            except ObjectMissingError:  # moved by another process meanwhile
+                places = [self._newest(sha256) for _, sha256 in sorted(rows)]
+                yield table_of([read_row(self._store, place) for place in places])
+
+    def _newest(self, sha256: str) -> Place:
+        places = self._shelf.find(sha256) or self._shelf.find(sha256, fresh=True)
+        assert places, "answers move, and are never lost"
+        if len(places) == 1:
+            return places[0]
+        return max(places, key=lambda place: read_row(self._store, place)["received_at"])
 
     def _put_file(self, stem: str, tables: list[pa.Table]) -> FileEntry:
         return put_hashed_file(self._store, stem, ".parquet", file_bytes(pa.concat_tables(tables)))

@@ -30,15 +30,16 @@ class AnswerLog:
     Args:
         shelf: folder of the model's revision.
         run_id: whose answers are written.
+        own_only: leave those of other runs out.
     """
 
-    def __init__(self, store: ObjectStore, shelf: str, run_id: str) -> None:
+    def __init__(self, store: ObjectStore, shelf: str, run_id: str, *, own_only: bool = False) -> None:
         self._store, self._folder, self._run_id = store, f"{shelf}/log", run_id
         self._places: dict[str, Place] = {}
         self._paid: dict[str, Usage] = {}
         self._fresh_parts: list[str] = []  # small, and written by this process
         self._next_number = 0
-        for info in store.list(f"{self._folder}/"):
+        for info in store.list(f"{self._folder}/{run_id}/" if own_only else f"{self._folder}/"):
             match = PART.fullmatch(info.key.removeprefix(f"{self._folder}/"))
             if match is not None:
                 self._index(info.key, own=match["run"] == run_id)

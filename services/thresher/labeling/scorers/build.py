@@ -66,6 +66,11 @@ def scorer_needs(spec: LabelSpec) -> list[Need]:
         for section, found in reading.items()
         if found is not None
     ]
+    if spec.detection is not None and spec.detection.contexts_per_prompt > 1:
+        amount = spec.detection.num_logprobs
+        needs.append(
+            Need("prompt_logprobs", "detection.num_logprobs", amount, "ask about one text at a time")
+        )
     if spec.simulation is not None:
         amount = spec.simulation.num_logprobs
         needs.append(Need("prompt_logprobs", "simulation.num_logprobs", amount, "set simulation to null"))
