@@ -22,11 +22,11 @@ from thresher.contracts.manifests import HarvestManifest, Record
 from thresher.evaluation.canary_errors import code_errors, dense_errors
 from thresher.evaluation.canary_sample import SampledRows, draw_sequences, locate
 from thresher.evaluation.canary_tolerance import Tolerance, compute_dtype, tolerance
-from thresher.evaluation.same_model import check_same_model
 from thresher.evaluation.stored_rows import FloatArray, IndexArray, dense_values, read_rows
 from thresher.harvest.reference_forward import reference_rows
 from thresher.latents.encoder import SparseEncoder
 from thresher.latents.weights import load_encoder
+from thresher.runtime.model_identity import check_same_model
 from thresher.storage import ObjectStore
 from thresher.storage.artifacts import read_record
 

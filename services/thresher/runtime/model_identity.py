@@ -69,6 +69,22 @@ def identify_model(path: str) -> ModelIdentity:
     )
 
 
+def check_same_model(field: str, expected: ModelIdentity, folder: str) -> ModelIdentity:
+    """The model of the folder; SpecError names the first of config, weights and tokenizer that differs."""
+    found = identify_model(folder)
+    for name in ("config_sha256", "weights_sha256", "tokenizer_sha256"):
+        due, given = getattr(expected, name), getattr(found, name)
+        if due != given:
+            what = name.removesuffix("_sha256")
+            raise SpecError(
+                field,
+                folder,
+                mend=f"The harvest was made with {expected.name}, whose {what} has the sha256 {due[:12]}…; that of "
+                f"this folder is {given[:12]}…: give the folder of that very model.",
+            )
+    return found
+
+
 def _num_neurons(config: dict[str, Any]) -> int | None:
     """Of one MLP. GPT-2's config leaves n_inner null, or out, for four times the stream's width."""
     if "n_embd" in config:

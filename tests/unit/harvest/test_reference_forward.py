@@ -7,7 +7,9 @@ import torch
 from thresher.contracts.errors import SpecError
 from thresher.contracts.sites import SITE_KINDS
 from thresher.harvest import reference_forward
-from thresher.harvest.reference_forward import PLACES, reference_rows
+from thresher.harvest.reference_forward import reference_rows
+from thresher.latents.subject import places
+from thresher.latents.subject.places import PLACES
 
 SMALL = {
     "vocab_size": 50,
@@ -106,9 +108,7 @@ def test_a_site_that_is_not_there_is_refused(architecture, site, words, small_mo
 def test_an_unknown_architecture_is_read_as_the_family_given(small_model, token_ids, monkeypatch):
     _, folder = small_model("LlamaForCausalLM")
     known = reference_rows(folder, token_ids, ["mlp_out.1"], torch.float32)["mlp_out.1"]
-    monkeypatch.setattr(
-        reference_forward, "PLACES", {key: PLACES[key] for key in PLACES if key != "LlamaForCausalLM"}
-    )
+    monkeypatch.setattr(places, "PLACES", {key: PLACES[key] for key in PLACES if key != "LlamaForCausalLM"})
     with pytest.raises(SpecError, match="LlamaForCausalLM"):
         reference_rows(folder, token_ids, ["mlp_out.1"], torch.float32)
     read_as = reference_rows(folder, token_ids, ["mlp_out.1"], torch.float32, "Qwen2ForCausalLM")

@@ -11,8 +11,8 @@ from thresher.contracts.errors import SpecError
 from thresher.contracts.manifests import ModelIdentity
 from thresher.contracts.sites import SITE_KINDS, Site, site_width
 from thresher.harvest.families import FAMILIES
-from thresher.harvest.reference_forward import PLACES
 from thresher.harvest.site_map import check_kind, check_tensor_parallel, family_of
+from thresher.latents.subject.places import PLACES
 
 WIDTH = 8
 

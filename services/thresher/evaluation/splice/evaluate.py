@@ -20,9 +20,9 @@ from thresher.evaluation.splice.models import HarvestedModel, find_models
 from thresher.evaluation.splice.reconstructor import reconstructors
 from thresher.evaluation.splice.recovery import splice_metrics
 from thresher.evaluation.splice.spec import EvaluateSpec
-from thresher.evaluation.splice.spliced_model import SplicedModel
 from thresher.evaluation.splice.target import Splice, SpliceTarget, splice_target
 from thresher.evaluation.splice.text import SplicedText, draw_text
+from thresher.latents.subject.spliced_model import SplicedModel
 from thresher.latents.weights import load_encoder, read_dictionary
 from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import find_record, publish_manifest, read_record

@@ -13,9 +13,9 @@ import torch
 from thresher.evaluation.splice.losses import cross_entropy, kl_divergence, log_probabilities
 from thresher.evaluation.splice.reconstructor import Reconstructor
 from thresher.evaluation.splice.row_sums import ReplacedRows, RowSums
-from thresher.evaluation.splice.spliced_model import Replace, SplicedModel
 from thresher.evaluation.splice.target import Place, Splice
 from thresher.evaluation.splice.text import SplicedText
+from thresher.latents.subject.spliced_model import Replace, SplicedModel
 from thresher.runtime.progress import Meter, progress
 
 MAX_LOGITS = (

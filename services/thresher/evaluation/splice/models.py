@@ -6,9 +6,8 @@ from pathlib import Path
 
 from thresher.contracts.errors import SpecError
 from thresher.contracts.manifests import HarvestManifest, ModelIdentity
-from thresher.evaluation.same_model import check_same_model
 from thresher.evaluation.splice.spec import EvaluateSpec
-from thresher.runtime.model_identity import identify_model
+from thresher.runtime.model_identity import check_same_model, identify_model
 
 
 @dataclass(frozen=True)

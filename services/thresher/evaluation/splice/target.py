@@ -7,7 +7,7 @@ from thresher.contracts.errors import SpecError
 from thresher.contracts.manifests import DictionaryManifest, TargetSite
 from thresher.contracts.sites import Site
 from thresher.evaluation.splice.models import HarvestedModel
-from thresher.evaluation.splice.spliced_model import order_in_model
+from thresher.latents.subject.spliced_model import order_in_model
 
 
 @dataclass(frozen=True)

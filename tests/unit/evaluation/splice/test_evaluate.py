@@ -28,9 +28,9 @@ from thresher.evaluation.splice.measure import SequenceSums
 from thresher.evaluation.splice.recovery import splice_metrics
 from thresher.evaluation.splice.row_sums import ReplacedRows
 from thresher.evaluation.splice.spec import EvaluateSpec
-from thresher.evaluation.splice.spliced_model import SplicedModel
 from thresher.evaluation.splice.table import evaluation_lines
 from thresher.latents.encoder import SparseEncoder
+from thresher.latents.subject.spliced_model import SplicedModel
 from thresher.pipelines.inspection import inspect_lines
 from thresher.pipelines.stages import STAGES
 from thresher.storage import ObjectStore, open_store

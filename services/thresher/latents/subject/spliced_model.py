@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from thresher.contracts.sites import Site
-from thresher.harvest.reference_forward import find_place, places_of
+from thresher.latents.subject.places import find_place, places_of
 
 ORDER = ("resid_pre", "attn_out", "resid_mid", "mlp_in", "mlp_neurons", "mlp_out", "resid_post")
 """In which the sites of a layer are computed."""

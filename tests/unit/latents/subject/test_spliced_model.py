@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from thresher.contracts.errors import SpecError
-from thresher.evaluation.splice.spliced_model import SplicedModel
+from thresher.latents.subject.spliced_model import SplicedModel
 
 VOCABULARY, LAYER = 50, 1
 SHAPE = {

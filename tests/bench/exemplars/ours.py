@@ -1,0 +1,33 @@
+"""features/build.py over the stored harvest: statistics, and exemplars of four splits and seven kinds, as Parquet."""
+
+import json
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from exemplars.case import Case, Stages
+from thresher.features.build import build_features
+from thresher.features.spec import FeaturesSpec
+
+
+def _spec(folder: str, harvest: str, tokenizer: str) -> FeaturesSpec:
+    return FeaturesSpec(root=Path(folder, "store").as_uri(), harvest=harvest, tokenizer=tokenizer)
+
+
+def main(case: Case) -> None:
+    warm = json.loads(Path(case.folder).with_name("warm.json").read_text())
+    build_features(_spec(warm["folder"], warm["harvest"], case.tokenizer))  # loads compiled code
+    stages = Stages()
+    with stages.timed("build"):
+        made = build_features(_spec(case.folder, case.harvest, case.tokenizer))
+    store = Path(case.folder, "store")
+    exemplars = sum(pq.read_metadata(store / entry.key).num_rows for entry in made.exemplars)
+    states = pq.read_table(store / made.stats.key, columns=["state"])["state"].to_pylist()
+    stages.answer(num_examples=exemplars, num_latents=states.count("ok"))
+
+
+if __name__ == "__main__":
+    main(Case.from_arguments())
