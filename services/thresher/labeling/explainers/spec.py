@@ -37,7 +37,7 @@ class PromptedSpec(Spec):
     def _draws_differ(self) -> Self:
         if self.num_candidates > 1 and self.temperature == 0:
             raise SpecError(
-                "temperature",
+                "explainer.temperature",
                 self.temperature,
                 allowed="above 0",
                 mend="At 0 all candidates are the same: raise it, or set num_candidates to 1.",
