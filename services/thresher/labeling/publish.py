@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 
 import thresher
 from thresher.contracts.ids import content_id
-from thresher.contracts.manifests import FeaturesManifest, FileEntry, LabelManifest
+from thresher.contracts.manifests import FeaturesManifest, FileEntry, LabelManifest, LinearCalibration
 from thresher.contracts.schemas import LABELS, SCORES
 from thresher.labeling.labels import Label
 from thresher.labeling.ledger.ledger import Ledger
 from thresher.labeling.scorers.intervals import interval_method
+from thresher.labeling.scorers.simulated import Simulator
 from thresher.labeling.scores import Score
 from thresher.labeling.spec import LabelSpec
 from thresher.storage import ObjectStore
@@ -54,6 +55,7 @@ def publish_run(
         num_features=len(labels),
         states=dict(sorted(Counter(str(label.state) for label in labels).items())),
         mean_scores=mean_scores(scores),
+        calibrations=calibrations(scores),
         simulator_digit_mass=fmean(masses) if masses else None,
         num_calls=totals.num_calls,
         num_prompt_tokens=totals.num_prompt_tokens,
@@ -64,6 +66,16 @@ def publish_run(
         code_version=thresher.__version__,
     )
     return publish_manifest(store, record.artifact, manifest)
+
+
+def calibrations(scores: Sequence[Score]) -> dict[str, LinearCalibration]:
+    """Of the simulators that made these scores."""
+    simulators = {score.scorer.name: score.scorer for score in scores if isinstance(score.scorer, Simulator)}
+    return {
+        name: simulator.calibration
+        for name, simulator in sorted(simulators.items())
+        if simulator.calibration is not None
+    }
 
 
 def mean_scores(scores: Sequence[Score]) -> dict[str, float]:

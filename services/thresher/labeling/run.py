@@ -15,7 +15,7 @@ from thresher.contracts.manifests import FeaturesManifest, LabelManifest
 from thresher.contracts.names import parse_reference
 from thresher.labeling.budget.budget import Budget
 from thresher.labeling.budget.estimate import estimate_tokens
-from thresher.labeling.endpoints.probe import check_logprobs, check_model, check_prompt_logprobs
+from thresher.labeling.endpoints.probe import check_model
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.exchanges import Exchanges
 from thresher.labeling.exemplars.book import ExemplarBook
@@ -27,11 +27,11 @@ from thresher.labeling.labels import LabelMaker
 from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.ledger.ledger import Ledger
 from thresher.labeling.publish import RunRecord, publish_run
-from thresher.labeling.scorers.detection import DetectionScorer
+from thresher.labeling.scorers.build import ScorerTools, build_scorers, check_scorers
+from thresher.labeling.scorers.calibration import calibrate
 from thresher.labeling.scorers.reading import Sampling
 from thresher.labeling.scorers.scorer import Scorer
 from thresher.labeling.scorers.sequential import SequentialScoring
-from thresher.labeling.scorers.simulation import SimulationScorer
 from thresher.labeling.scores import ScoreMaker, contests
 from thresher.labeling.selection import SelectedFeature, select_features
 from thresher.labeling.spec import LabelSpec
@@ -118,7 +118,8 @@ async def _label(run: _Run) -> LabelManifest:
     budget = Budget(spec.budget.max_tokens, ledger.num_tokens_paid())
     async with Exchanges(spec.endpoint, ledger, budget) as exchanges:
         sequential = SequentialScoring(spec.bootstrap, spec.stopping, spec.seed)
-        scorers = _scorers(run, exchanges.of(None), Sampling(spec.seed, sequential.num_batches))
+        sampling = Sampling(spec.seed, sequential.num_batches)
+        scorers = build_scorers(spec, ScorerTools(run.tokenizer, exchanges.of, sampling))
         explainer = build_explainer(spec.explainer, _explainer_tools(run, exchanges))
         _announce(run, explainer, scorers)
         await _probe(run, exchanges)
@@ -128,6 +129,8 @@ async def _label(run: _Run) -> LabelManifest:
             labels = await maker.make(run.selected, meter)
         densities = {item.feature: item.density for item in run.selected}
         listed = contests(labels, densities, spec.baseline.num_shuffles, spec.seed)
+        own = [(contest.feature, contest.claims[0].text) for contest in listed]
+        await calibrate(scorers, own, run.book, spec.endpoint.concurrency)
         with progress("score", len(listed), "features") as meter:
             scores = await ScoreMaker(spec, run.book, scorers, sequential).make(listed, meter)
     if budget.exhausted:
@@ -146,15 +149,6 @@ def _announce(run: _Run, explainer: Explainer, scorers: Sequence[Scorer]) -> Non
         logger.warning(
             "about %d tokens are needed, budget.max_tokens is %d.", num_tokens, spec.budget.max_tokens
         )
-
-
-def _scorers(run: _Run, exchange: Exchange, sampling: Sampling) -> list[Scorer]:
-    spec, scorers = run.spec, list[Scorer]()
-    if spec.simulation is not None:
-        scorers.append(SimulationScorer(spec.simulation, run.tokenizer, exchange, sampling))
-    if spec.detection is not None:
-        scorers.append(DetectionScorer(spec.detection, run.tokenizer, exchange, sampling))
-    return scorers
 
 
 def _chooser(spec: LabelSpec, scorers: Sequence[Scorer]) -> CandidateChooser:
@@ -181,8 +175,4 @@ def _explainer_tools(run: _Run, exchanges: Exchanges) -> ExplainerTools:
 async def _probe(run: _Run, exchanges: Exchanges) -> None:
     for client in exchanges.clients:
         await check_model(client)
-    scoring = exchanges.clients[0]
-    if run.spec.simulation is not None:
-        await check_prompt_logprobs(scoring, run.tokenizer, run.spec.simulation.num_logprobs)
-    if run.spec.detection is not None:
-        await check_logprobs(scoring, run.tokenizer, run.spec.detection.num_logprobs)
+    await check_scorers(run.spec, exchanges.clients[0], run.tokenizer)

@@ -18,13 +18,26 @@ from thresher.labeling.explainers.spec import (
 from thresher.labeling.scorers.spec import (
     BootstrapSpec,
     CascadeSpec,
+    ChatSimulationSpec,
     DetectionSpec,
+    FuzzingSpec,
+    IntruderSpec,
     SimulationSpec,
     StoppingSpec,
+    TokenSimulationSpec,
 )
 
 Operational = {"operational": True}
-SCORERS = ("simulation", "detection")
+SCORERS = (
+    "detection",
+    "fuzzing",
+    "intruder",
+    "intruder_blind",
+    "simulation",
+    "simulation_tokens",
+    "simulation_chat",
+)
+"""Sections that are scorers, the cheap ones first."""
 
 
 class SelectionSpec(Spec):
@@ -77,6 +90,16 @@ class LabelSpec(Spec):
     """Simulation scoring, or null to leave it out: it needs an endpoint that returns prompt log-probabilities."""
     detection: DetectionSpec | None = DetectionSpec()
     """Detection scoring, or null to leave it out."""
+    fuzzing: FuzzingSpec | None = None
+    """Fuzzing, or null to leave it out."""
+    intruder: IntruderSpec | None = None
+    """Intruder scoring with the label shown, or null to leave it out."""
+    intruder_blind: IntruderSpec | None = None
+    """Intruder scoring of the feature alone, no label shown, or null to leave it out."""
+    simulation_tokens: TokenSimulationSpec | None = None
+    """Simulation with a request a token, or null to leave it out."""
+    simulation_chat: ChatSimulationSpec | None = None
+    """Simulation through a chat without log-probabilities, or null to leave it out."""
     stopping: StoppingSpec | None = None
     """Stop scoring a label once its interval is narrow enough; null scores one batch of contexts."""
     cascade: CascadeSpec | None = None
@@ -89,13 +112,6 @@ class LabelSpec(Spec):
     """Hard stop."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of every sample, of the baseline and of the explainer's decoding."""
-
-    @model_validator(mode="after")
-    def _simulation_has_contexts(self) -> Self:
-        simulation = self.simulation
-        if simulation is not None and simulation.num_top + simulation.num_quantile == 0:
-            raise SpecError("simulation.num_top", 0, mend="Give it contexts in which the feature fires.")
-        return self
 
     @model_validator(mode="after")
     def _choice_has_a_scorer(self) -> Self:

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from thresher.contracts.manifests import EvaluationManifest, ReconstructionMetrics
 from thresher.evaluation.dictionary_text import metric_lines
 from thresher.evaluation.pareto.points import DictionaryPoint
@@ -37,9 +39,17 @@ def test_the_example_of_compare() -> None:
     assert shown("thresher compare smol --root $ROOT") == list(table_lines(points))
 
 
-def test_the_example_of_evaluate() -> None:
-    made = EvaluationManifest.model_validate_json((MEASURED / "evaluation.json").read_text())
-    assert shown("thresher evaluate splice.yaml --set dictionary=smol@1") == list(evaluation_lines(made))
+@pytest.mark.parametrize(
+    ("command", "measured"),
+    [
+        ("splice.yaml --set dictionary=smol@1", "evaluation.json"),
+        ("layer_group.yaml --set dictionary=group-9-18@1", "evaluation_group.json"),
+    ],
+)
+def test_the_examples_of_evaluate(command: str, measured: str) -> None:
+    """The first manifest is of before there were several sites."""
+    made = EvaluationManifest.model_validate_json((MEASURED / measured).read_text())
+    assert shown(f"thresher evaluate {command}") == list(evaluation_lines(made))
 
 
 def test_every_figure_of_the_manifests_is_on_the_page() -> None:

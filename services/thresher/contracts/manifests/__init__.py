@@ -34,7 +34,7 @@ from thresher.contracts.manifests.harvest import (
     SiteFile,
     SiteSummary,
 )
-from thresher.contracts.manifests.labels import LabelManifest
+from thresher.contracts.manifests.labels import LabelManifest, LinearCalibration
 from thresher.contracts.manifests.metrics import NormBand, ReconstructionMetrics
 from thresher.contracts.manifests.record import FileEntry, Record
 from thresher.contracts.manifests.release import ReleaseFile, ReleaseGroup, ReleaseManifest
@@ -68,6 +68,7 @@ __all__ = [
     "HarvestManifest",
     "Interval",
     "LabelManifest",
+    "LinearCalibration",
     "MixedHarvest",
     "ModelIdentity",
     "NormBand",

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from thresher.contracts.manifests import EvaluationManifest, Interval, SpliceMetrics, SpliceResult
 
-NAME_WIDTH = 24
+NAME_WIDTH, SPLICE_WIDTH = 24, 26
 CELL_WIDTH = 28
 VARIANTS = ("reconstruction", "zeros", "mean row")
 ABLATIONS = ("of zero ablation", "of mean ablation")
@@ -46,7 +46,7 @@ def _lines_of_several(made: EvaluationManifest) -> Iterator[str]:
         (_splice_name(result, model if len(names) > 1 else None), result.metrics)
         for result, model in zip(made.results, models, strict=True)
     ]
-    width = max(NAME_WIDTH, *(len(name) + 2 for name, _ in rows))
+    width = max(SPLICE_WIDTH, *(len(name) + 2 for name, _ in rows))
     yield f"{made.dictionary} spliced into {' and '.join(names)}, a row for each splice"
     yield _text(made)
     yield ""

@@ -26,10 +26,12 @@ def prompt_logprobs_request(endpoint: EndpointSpec, prompt: PromptTokens, num_lo
     )
 
 
-def first_token_request(endpoint: EndpointSpec, prompt: PromptTokens, num_logprobs: int) -> ModelRequest:
+def first_token_request(
+    endpoint: EndpointSpec, prompt: PromptTokens, num_logprobs: int, purpose: str
+) -> ModelRequest:
     """Ask what the model expects after the prompt."""
     return ModelRequest(
-        purpose="detection",
+        purpose=purpose,
         model=endpoint.model,
         revision=endpoint.revision,
         body={

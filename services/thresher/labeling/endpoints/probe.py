@@ -58,18 +58,20 @@ async def check_prompt_logprobs(
         )
 
 
-async def check_logprobs(client: EndpointClient, tokenizer: PromptTokenizer, num_logprobs: int) -> None:
-    """The endpoint returns the log-probabilities of a completion's first token.
+async def check_logprobs(
+    client: EndpointClient, tokenizer: PromptTokenizer, num_logprobs: int, section: str
+) -> None:
+    """The endpoint returns the log-probabilities of a completion's first token, which a section of the spec needs.
 
     Raises:
         SpecError: it does not.
     """
     prompt = tokenizer.start()
     tokenizer.add(prompt, ["Is water wet? Answer:"])
-    field = "detection.num_logprobs"
-    mend = f"{client.spec.base_url} gives no such log-probabilities: lower it, or set detection to null."
+    field = f"{section}.num_logprobs"
+    mend = f"{client.spec.base_url} gives no such log-probabilities: lower it, or set {section} to null."
     try:
-        answer = await client.send(first_token_request(client.spec, prompt, num_logprobs))
+        answer = await client.send(first_token_request(client.spec, prompt, num_logprobs, "probe"))
     except RequestFailedError as error:
         raise SpecError(field, num_logprobs, mend=f"{mend} {error}") from error
     if not read_first_token_logprobs(answer.choice):

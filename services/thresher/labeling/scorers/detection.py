@@ -28,6 +28,7 @@ class DetectionScorer:
     """Scores labels by detection: against plain negatives, and against hard ones beside it."""
 
     name = "detection"
+    uses_label = True
     prompt_sha256 = TEMPLATE.sha256
 
     def __init__(
@@ -82,4 +83,4 @@ class DetectionScorer:
         prompt = self._tokenizer.start()
         text = " ".join(context.text.split())
         self._tokenizer.add(prompt, [TEMPLATE.fill(label=label, context=text)])
-        return first_token_request(self._exchange.endpoint, prompt, self._spec.num_logprobs)
+        return first_token_request(self._exchange.endpoint, prompt, self._spec.num_logprobs, self.name)

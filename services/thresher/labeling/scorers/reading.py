@@ -23,12 +23,14 @@ class Trial:
     Args:
         batch: when it is its turn: a score is made of the first batch, and of more where that is not enough.
         number: tells trials of a feature apart, where they hold no texts.
+        peak: the feature's largest activation on the exemplars of the split: predictions are on a scale up to it.
     """
 
     feature: int
     batch: int
     number: int
     contexts: tuple[Exemplar, ...]
+    peak: float = 1.0
 
     @property
     def document(self) -> str:
@@ -43,8 +45,8 @@ class Reading:
     Args:
         document: what is resampled together.
         kind: of the text, where there is one.
-        truth_N: what is so; activations, or 1 and 0.
-        predicted_N: what was said, on a scale of the scorer's own; NaN where the answer was of no use.
+        truth_N: what is so; activations as shares of the peak, or 1 and 0.
+        predicted_N: what was said, on the same scale; NaN where the answer was of no use.
         digit_mass: mean probability on digits where one was due, for simulation by log-probabilities.
     """
 
@@ -96,4 +98,5 @@ def single_trials(
         for index, item in enumerate(by_kind[kind][: count * num_batches])
     ]
     in_order = sorted(dealt, key=lambda pair: pair[0])
-    return [Trial(feature, batch, number, (item,)) for number, (batch, item) in enumerate(in_order)]
+    peak = max((float(item.activations_C.max()) for item in exemplars), default=0.0) or 1.0
+    return [Trial(feature, batch, number, (item,), peak) for number, (batch, item) in enumerate(in_order)]

@@ -20,6 +20,8 @@ class Scorer(Protocol):
 
     name: str
     """Its section of the spec, and the score type that decides where there are several."""
+    uses_label: bool
+    """Whether what it says depends on the label; if not, shuffled labels would say nothing."""
     prompt_sha256: str
 
     @property

@@ -51,6 +51,8 @@ class SequentialScoring:
         Raises:
             EndpointError: the endpoint is down or refuses; what was answered is stored.
         """
+        if not scorer.uses_label:
+            labels = labels[:1]
         used: list[Trial] = []
         found: list[list[Reading] | State] = [State.TOO_RARE for _ in labels]
         if len({trial.document for trial in trials}) < MIN_DOCUMENTS:

@@ -1,8 +1,8 @@
 """How labels are scored, a spec a scorer."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from thresher.config import Spec
 from thresher.contracts.errors import SpecError
@@ -17,11 +17,11 @@ class BootstrapSpec(Spec):
     """Coverage aimed at."""
 
 
-class SimulationSpec(Spec):
-    """Simulation scoring: predict every token's activation from the label, correlate with the truth.
+class SimulatedSpec(Spec):
+    """Predict every token's activation from the label, compare with the truth.
 
-    The correlation pools the tokens of all contexts with equal weight, so the numbers of contexts by kind are the
-    weights of the kinds.
+    A score pools the tokens of all contexts with equal weight, so the numbers of contexts by kind are the weights of
+    the kinds.
     """
 
     num_top: Annotated[int, Field(ge=0)] = 3
@@ -32,11 +32,36 @@ class SimulationSpec(Spec):
     """Contexts in which the feature never fires."""
     tokens_per_context: Annotated[int, Field(ge=2)] = 16
     """Tokens of each context, cut around the peak."""
+    num_calibrate: Annotated[int, Field(ge=0)] = 0
+    """Contexts of the calibrate split asked about for each feature, to fit one line from predictions to activations
+    over all features; calibrated scores then stand beside the others. 0 for none."""
+
+    @model_validator(mode="after")
+    def _fires_somewhere(self) -> Self:
+        if self.num_top + self.num_quantile == 0:
+            raise SpecError("num_top", 0, mend="Give it contexts in which the feature fires.")
+        return self
+
+
+class SimulationSpec(SimulatedSpec):
+    """Simulation, all tokens at once: needs an endpoint that returns prompt log-probabilities, as vLLM does."""
+
     contexts_per_prompt: Annotated[int, Field(ge=1)] = 1
     """Contexts predicted by one request. More share the cost of the examples, but the longer the run of unknowns, the
     less probability a small model leaves for digits."""
     num_logprobs: Annotated[int, Field(ge=1)] = 20
     """Most likely tokens read at each position; digits beyond them are unseen. vLLM allows 20 unless told otherwise."""
+
+
+class TokenSimulationSpec(SimulatedSpec):
+    """Simulation, one request a token: needs log-probabilities of the first token of a completion."""
+
+    num_logprobs: Annotated[int, Field(ge=1)] = 5
+    """Most likely tokens read; hosted services allow 5."""
+
+
+class ChatSimulationSpec(SimulatedSpec):
+    """Simulation through a chat, without log-probabilities: a list of whole numbers."""
 
 
 class DetectionSpec(Spec):
@@ -53,6 +78,32 @@ class DetectionSpec(Spec):
     """Tokens of each context, cut around the peak."""
     num_logprobs: Annotated[int, Field(ge=2)] = 20
     """Most likely first tokens that are searched for a yes or a no."""
+
+
+class FuzzingSpec(Spec):
+    """Fuzzing: are the marked words of a text what the label describes."""
+
+    num_right: Annotated[int, Field(ge=1)] = 5
+    """Contexts whose marked words are those on which the feature fires."""
+    num_wrong: Annotated[int, Field(ge=1)] = 5
+    """Contexts in which other words are marked, as many as it fires on."""
+    tokens_per_context: Annotated[int, Field(ge=2)] = 20
+    """Tokens of each context, cut around the peak."""
+    num_logprobs: Annotated[int, Field(ge=2)] = 20
+    """Most likely first tokens that are searched for a yes or a no."""
+
+
+class IntruderSpec(Spec):
+    """Which of five texts does not belong."""
+
+    num_trials: Annotated[int, Field(ge=2)] = 5
+    """Questions asked, each about four texts in which the feature fires and one in which it does not."""
+    hard: bool = False
+    """Take intruders in which one would expect it to fire, where the features artifact has such."""
+    tokens_per_context: Annotated[int, Field(ge=2)] = 20
+    """Tokens of each context, cut around the peak."""
+    num_logprobs: Annotated[int, Field(ge=2)] = 20
+    """Most likely first tokens that are searched for a number."""
 
 
 class StoppingSpec(Spec):

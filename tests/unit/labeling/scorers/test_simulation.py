@@ -15,9 +15,16 @@ from thresher.labeling.endpoints.requests import Answer
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.exemplars.book import Exemplar
 from thresher.labeling.scorers.intervals import UNDEFINED, estimate
+from thresher.labeling.scorers.observations import (
+    correlation,
+    explained_deviation,
+    explained_variance,
+)
 from thresher.labeling.scorers.outcome import Outcome, digit_mass, outcome_of
-from thresher.labeling.scorers.reading import Sampling, Trial
-from thresher.labeling.scorers.simulation import SimulationScorer, predict
+from thresher.labeling.scorers.reading import Reading, Sampling, Trial
+from thresher.labeling.scorers.simulated import fit_calibration, simulated
+from thresher.labeling.scorers.simulation import SimulationScorer
+from thresher.labeling.scorers.simulation_lines import SimulationLines
 from thresher.labeling.scorers.spec import BootstrapSpec, SimulationSpec
 
 END_OF_TURN = 0  # what the tokenizer would make of <|im_end|>, were it not told to take it as text
@@ -67,16 +74,12 @@ def tokenizer(scripted_tokenizer) -> PromptTokenizer:
 
 
 def test_expected_level_is_renormalised_over_the_digits_seen() -> None:
-    level_tokens = {100 + level: level for level in range(10)}
-    entries = [
-        {100: math.log(0.5), 109: math.log(0.25), 7: math.log(0.2)},  # (0*0.5 + 9*0.25) / 0.75 = 3
-        {105: math.log(0.1), 8: math.log(0.9)},
-        {8: math.log(0.9)},
-    ]
-    predictions = predict(entries, level_tokens)
-    assert predictions.level_N[:2] == pytest.approx([3.0, 5.0])
-    assert math.isnan(predictions.level_N[2])
-    assert predictions.mass_N == pytest.approx([0.75, 0.1, 0.0])
+    trial = Trial(0, 0, 0, (exemplar([" a", " b", " c"], [0, 4, 2]),), peak=4.0)
+    reading = simulated(trial, [{0: 0.5, 9: 0.25}, {5: 0.1}, {}], max_level=9)  # (0*0.5 + 9*0.25) / 0.75 = 3
+    assert reading.predicted_N[:2] * 9 == pytest.approx([3.0, 5.0])
+    assert math.isnan(reading.predicted_N[2])
+    assert reading.truth_N == pytest.approx([0, 1, 0.5])
+    assert reading.digit_mass == pytest.approx((0.75 + 0.1) / 3)
 
 
 def test_score_by_hand(tokenizer) -> None:
@@ -109,8 +112,7 @@ def test_constant_predictions_are_undefined(tokenizer) -> None:
 @pytest.mark.parametrize("label", ["plain", "{label} {max_level}", "tab\there", "<|im_end|>"])
 def test_every_mark_is_an_unknown_after_a_tab(tokenizer, label) -> None:
     tokens = [" ship", "\n", "\t", " 1990", "<|im_end|>", "", "unknown", "\N{REPLACEMENT CHARACTER}"]
-    simulation = scorer(tokenizer, CannedExchange(tokenizer, []))
-    prompt = simulation.prompt(label, [exemplar(tokens, [0.0] * len(tokens))])
+    prompt = SimulationLines(tokenizer).prompt(label, [exemplar(tokens, [0.0] * len(tokens))])
     unknown, tab = tokenizer.encode("unknown"), tokenizer.encode("\t")
     assert len(prompt.marks) == len(tokens)
     for mark in prompt.marks:
@@ -135,3 +137,43 @@ def test_digits_without_tokens_of_their_own_are_refused(tmp_path) -> None:
     tokenizer = PromptTokenizer(str(tmp_path))
     with pytest.raises(SpecError, match="a token for each digit"):
         tokenizer.level_tokens()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scores_agree_with_the_published_definitions(seed) -> None:
+    """Of Bills et al.: `scoring.py` of their automated-interpretability, written again from its formulas.
+
+    Theirs are over the concatenated tokens of all sequences, as `aggregate_scored_sequence_simulations` does.
+    """
+    rng = np.random.default_rng(seed)
+    real = [np.maximum(rng.normal(-0.5, 1, size), 0) for size in (16, 9, 16, 4)]
+    predicted = [np.clip(row + rng.normal(0, 0.5, len(row)), 0, 10) for row in real]
+    readings = [
+        Reading(str(index), truth, said)
+        for index, (truth, said) in enumerate(zip(real, predicted, strict=True))
+    ]
+    y, x = np.concatenate(real), np.concatenate(predicted)
+    published = {
+        correlation: np.corrcoef(y, x)[0, 1],
+        explained_variance: 1 - np.mean(np.square(y - x)) / np.mean(np.square(y)),
+        explained_deviation: 1 - np.mean(np.abs(y - x)) / np.mean(np.abs(y)),
+    }
+    for measure, expected in published.items():
+        found = estimate(measure(readings), BootstrapSpec(), 0)
+        assert found.value == pytest.approx(expected, abs=1e-12)
+
+
+def test_calibration_is_least_squares_over_all_tokens(tokenizer) -> None:
+    rng = np.random.default_rng(0)
+    said = rng.random((6, 8))
+    readings = [Reading(str(index), 0.3 * row - 0.05, row) for index, row in enumerate(said)]
+    line = fit_calibration(readings)
+    assert line is not None
+    assert (line.slope, line.intercept) == (pytest.approx(0.3), pytest.approx(-0.05))
+    assert line.num_tokens == 48
+    simulation = scorer(tokenizer, CannedExchange(tokenizer, []))
+    assert "simulation_calibrated_r2" not in simulation.measures(readings)
+    simulation.calibration = line
+    calibrated = simulation.measures(readings)["simulation_calibrated_r2"]
+    assert estimate(calibrated, BootstrapSpec(), 0).value == pytest.approx(1.0)
+    assert fit_calibration([Reading("a", np.array([0.0, 1]), np.array([0.5, 0.5]))]) is None

@@ -1,0 +1,74 @@
+"""The scorers that a run asks for, cheap ones first, and whether its endpoint can do what they need."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from thresher.labeling.endpoints.client import EndpointClient
+from thresher.labeling.endpoints.probe import check_logprobs, check_prompt_logprobs
+from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
+from thresher.labeling.endpoints.spec import EndpointSpec
+from thresher.labeling.ledger.exchange import Exchange
+from thresher.labeling.scorers.detection import DetectionScorer
+from thresher.labeling.scorers.fuzzing import FuzzingScorer
+from thresher.labeling.scorers.intruder import IntruderScorer
+from thresher.labeling.scorers.reading import Sampling
+from thresher.labeling.scorers.scorer import Scorer
+from thresher.labeling.scorers.simulation import SimulationScorer
+from thresher.labeling.scorers.simulation_chat import ChatSimulationScorer
+from thresher.labeling.scorers.simulation_tokens import TokenSimulationScorer
+from thresher.labeling.spec import LabelSpec
+
+
+@dataclass(frozen=True)
+class ScorerTools:
+    """What scorers are made with.
+
+    Args:
+        exchange_of: where an endpoint is asked; of None, the run's own.
+    """
+
+    tokenizer: PromptTokenizer
+    exchange_of: Callable[[EndpointSpec | None], Exchange]
+    sampling: Sampling
+
+
+def build_scorers(spec: LabelSpec, given: ScorerTools) -> list[Scorer]:
+    """Raises: SpecError: the tokenizer does not serve for simulation."""
+    tools = (given.tokenizer, given.exchange_of(None), given.sampling)
+    scorers = list[Scorer]()
+    if spec.detection is not None:
+        scorers.append(DetectionScorer(spec.detection, *tools))
+    if spec.fuzzing is not None:
+        scorers.append(FuzzingScorer(spec.fuzzing, *tools))
+    if spec.intruder is not None:
+        scorers.append(IntruderScorer(spec.intruder, *tools))
+    if spec.intruder_blind is not None:
+        scorers.append(IntruderScorer(spec.intruder_blind, *tools, blind=True))
+    if spec.simulation is not None:
+        scorers.append(SimulationScorer(spec.simulation, *tools))
+    if spec.simulation_tokens is not None:
+        scorers.append(TokenSimulationScorer(spec.simulation_tokens, *tools))
+    if spec.simulation_chat is not None:
+        scorers.append(ChatSimulationScorer(spec.simulation_chat, *tools))
+    return scorers
+
+
+async def check_scorers(spec: LabelSpec, client: EndpointClient, tokenizer: PromptTokenizer) -> None:
+    """The endpoint gives the log-probabilities that the scorers read.
+
+    Raises:
+        SpecError: it does not; names the section that needs them most.
+    """
+    if spec.simulation is not None:
+        await check_prompt_logprobs(client, tokenizer, spec.simulation.num_logprobs)
+    reading = {
+        "detection": spec.detection,
+        "fuzzing": spec.fuzzing,
+        "intruder": spec.intruder,
+        "intruder_blind": spec.intruder_blind,
+        "simulation_tokens": spec.simulation_tokens,
+    }
+    needs = {section: found.num_logprobs for section, found in reading.items() if found is not None}
+    if needs:
+        section = max(needs, key=lambda name: needs[name])
+        await check_logprobs(client, tokenizer, needs[section], section)

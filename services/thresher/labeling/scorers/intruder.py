@@ -1,0 +1,110 @@
+"""Intruder: which of five texts does not belong with the others? In four the feature fires, in one it does not.
+
+With the label shown, it says how well the label picks out the feature's texts. Without, no label is judged but the
+feature: whether its texts have something in common that the scorer can see.
+Source: Paulo et al. (2024), section 3.3, after Chang et al., Reading Tea Leaves (2009).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from thresher.contracts.exemplars import FIRING_KINDS, HARD_NEGATIVE_KINDS, SILENT_KINDS, ExemplarKind
+from thresher.labeling.endpoints.completions import first_token_request, read_first_token_logprobs
+from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
+from thresher.labeling.endpoints.requests import ModelRequest
+from thresher.labeling.endpoints.spec import EndpointSpec
+from thresher.labeling.exemplars.book import Exemplar
+from thresher.labeling.exemplars.contexts import choose_kinds
+from thresher.labeling.ledger.exchange import Exchange
+from thresher.labeling.scorers.observations import Observations, accuracy
+from thresher.labeling.scorers.reading import Reading, Sampling, Trial, verdict
+from thresher.labeling.scorers.scorer import ask_all
+from thresher.labeling.scorers.spec import IntruderSpec
+from thresher.labeling.templates import load_template
+
+LABELLED, BLIND = load_template("intruder-v1"), load_template("intruder-blind-v1")
+NUM_TEXTS = 5
+
+
+class IntruderScorer:
+    """Scores labels, or with `blind` the feature itself; chance is 0.2."""
+
+    def __init__(
+        self,
+        spec: IntruderSpec,
+        tokenizer: PromptTokenizer,
+        exchange: Exchange,
+        sampling: Sampling,
+        *,
+        blind: bool = False,
+    ) -> None:
+        self._spec, self._tokenizer, self._exchange, self._sampling = spec, tokenizer, exchange, sampling
+        self.name, self.uses_label = ("intruder_blind", False) if blind else ("intruder", True)
+        self._template = BLIND if blind else LABELLED
+        self.prompt_sha256 = self._template.sha256
+
+    @property
+    def endpoint(self) -> EndpointSpec:
+        return self._exchange.endpoint
+
+    def trials(self, feature: int, exemplars: Sequence[Exemplar]) -> list[Trial]:
+        """Each of documents of its own; the intruder's place is drawn."""
+        wanted = self._spec.num_trials * self._sampling.num_batches
+        num_firing = wanted * (NUM_TEXTS - 1)
+        hard = [kind for kind in HARD_NEGATIVE_KINDS if any(item.kind == kind for item in exemplars)]
+        silent: list[ExemplarKind] = [*hard, "negative"] if self._spec.hard else ["negative"]
+        share = -(-num_firing // len(FIRING_KINDS))
+        counts = [*((kind, share) for kind in FIRING_KINDS), *((kind, wanted) for kind in silent)]
+        found = choose_kinds(
+            exemplars, counts, num_tokens=self._spec.tokens_per_context, seed=self._sampling.seed
+        )
+        generator = np.random.default_rng([self._sampling.seed, feature])
+        firing = [item for item in found if item.kind in FIRING_KINDS]
+        firing = [firing[index] for index in generator.permutation(len(firing))]
+        intruders = [item for item in found if item.kind in SILENT_KINDS]
+        num_trials = min(wanted, len(intruders), len(firing) // (NUM_TEXTS - 1))
+        trials = []
+        for number in range(num_trials):
+            texts = firing[number * (NUM_TEXTS - 1) : (number + 1) * (NUM_TEXTS - 1)]
+            texts.insert(int(generator.integers(NUM_TEXTS)), intruders[number])
+            trials.append(Trial(feature, number // self._spec.num_trials, number, tuple(texts)))
+        return trials
+
+    def requests(self, label: str, trials: Sequence[Trial]) -> list[ModelRequest]:
+        return [self._request(label, trial) for trial in trials]
+
+    async def observe(self, label: str, trials: Sequence[Trial]) -> list[Reading]:
+        answers = await ask_all(self._exchange, self.requests(label, trials))
+        return [
+            self._reading(trial, chosen_number(read_first_token_logprobs(answer.choice), NUM_TEXTS))
+            for trial, answer in zip(trials, answers, strict=True)
+        ]
+
+    def measures(self, readings: Sequence[Reading]) -> Mapping[str, Observations]:
+        return {self.name: accuracy(readings)}
+
+    def _reading(self, trial: Trial, chosen: int | None) -> Reading:
+        intruder = next(
+            index + 1 for index, context in enumerate(trial.contexts) if context.kind in SILENT_KINDS
+        )
+        return verdict(trial, True, None if chosen is None else float(chosen == intruder))
+
+    def _request(self, label: str, trial: Trial) -> ModelRequest:
+        texts = "\n".join(
+            f"{index + 1}. {' '.join(context.text.split())}" for index, context in enumerate(trial.contexts)
+        )
+        prompt = self._tokenizer.start()
+        self._tokenizer.add(prompt, [self._template.fill(label=label, texts=texts)])
+        return first_token_request(self._exchange.endpoint, prompt, self._spec.num_logprobs, self.name)
+
+
+def chosen_number(logprob_by_text: Mapping[str, float], highest: int) -> int | None:
+    """The most probable number among the first tokens, whatever its spacing; None if there is none."""
+    probability: dict[int, float] = {}
+    for text, logprob in logprob_by_text.items():
+        word = text.strip().rstrip(".")
+        if word.isascii() and word.isdecimal() and 1 <= int(word) <= highest:
+            probability[int(word)] = probability.get(int(word), 0.0) + math.exp(logprob)
+    return max(probability, key=lambda number: (probability[number], -number)) if probability else None
