@@ -61,6 +61,8 @@ async def check_scorers(spec: LabelSpec, client: EndpointClient, tokenizer: Prom
     """
     if spec.simulation is not None:
         await check_prompt_logprobs(client, tokenizer, spec.simulation.num_logprobs)
+    if spec.detection is not None and spec.detection.contexts_per_prompt > 1:
+        await check_prompt_logprobs(client, tokenizer, spec.detection.num_logprobs)
     reading = {
         "detection": spec.detection,
         "fuzzing": spec.fuzzing,
