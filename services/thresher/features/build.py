@@ -1,5 +1,7 @@
 """From a sparse harvest to the features artifact: statistics and exemplars of every latent."""
 
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -32,7 +34,7 @@ from thresher.storage import ObjectExistsError, ObjectStore, open_store
 from thresher.storage.artifacts import check_sizes, find_record, publish_manifest, put_file, record_bytes
 
 FEATURES_PER_PART = 256
-ROWS_PER_GROUP = 4096
+ROWS_PER_GROUP = 16384
 NUM_PASSES = 2
 
 
@@ -150,13 +152,17 @@ def _put_exemplars(
 ) -> tuple[list[FileEntry], list[list[str]]]:
     """Write the exemplars of a range of features at a time; give back the files and each feature's top tokens."""
     strings = token_strings.table(chooser.windows.shown_token_ids())
-    files, top_tokens = list[FileEntry](), list[list[str]]()
-    for index, first in enumerate(range(0, num_latents, FEATURES_PER_PART)):
-        features = range(first, min(first + FEATURES_PER_PART, num_latents))
-        chosen = chooser.choose(features)
-        table = exemplar_table(chosen, chooser.windows, strings, grid)
-        files.append(_put_table(store, f"{artifact}/exemplars/part-{index:06d}.parquet", table))
-        top_tokens += top_tokens_of(chosen, features, chooser.windows, strings, grid)
+    writing, top_tokens = list[Future[FileEntry]](), list[list[str]]()
+    with ThreadPoolExecutor(1, thread_name_prefix="exemplars") as thread:
+        for index, first in enumerate(range(0, num_latents, FEATURES_PER_PART)):
+            features = range(first, min(first + FEATURES_PER_PART, num_latents))
+            chosen = chooser.choose(features)
+            table = exemplar_table(chosen, chooser.windows, strings, grid)
+            top_tokens += top_tokens_of(chosen, features, chooser.windows, strings, grid)
+            wait(writing)  # one part is written while the next is chosen
+            key = f"{artifact}/exemplars/part-{index:06d}.parquet"
+            writing.append(thread.submit(_put_table, store, key, table))
+    files = [part.result() for part in writing]
     return files, top_tokens
 
 
