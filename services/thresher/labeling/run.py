@@ -27,6 +27,7 @@ from thresher.labeling.labels import LabelMaker
 from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.ledger.ledger import Ledger
 from thresher.labeling.publish import RunRecord, publish_run
+from thresher.labeling.qualification.records import Qualified, find_qualifications
 from thresher.labeling.scorers.build import ScorerTools, build_scorers, check_scorers
 from thresher.labeling.scorers.calibration import calibrate
 from thresher.labeling.scorers.reading import Sampling
@@ -56,37 +57,42 @@ def label(spec: LabelSpec) -> LabelManifest:
         IntegrityError: the features artifact is damaged, or its splits share documents.
     """
     store = open_store(spec.root)
-    features, run_id, artifact = _resolve(store, spec)
+    features, qualified, run_id, artifact = _resolve(store, spec)
     made = find_record(store, paths.manifest(artifact), LabelManifest)
     if made is not None:
         return made
-    return asyncio.run(_label(_open(store, spec, features, run_id, artifact)))
+    return asyncio.run(_label(_open(store, spec, features, qualified, run_id, artifact)))
 
 
 def find_labels(spec: LabelSpec) -> LabelManifest | None:
     """The run that `label` would make, if it is made; asks nothing of a model."""
     store = open_store(spec.root)
-    _, _, artifact = _resolve(store, spec)
+    _, _, _, artifact = _resolve(store, spec)
     return find_record(store, paths.manifest(artifact), LabelManifest)
 
 
-def _resolve(store: ObjectStore, spec: LabelSpec) -> tuple[FeaturesManifest, str, str]:
-    """The features to label, the id of the run, and where it lies."""
+def _resolve(store: ObjectStore, spec: LabelSpec) -> tuple[FeaturesManifest, Qualified, str, str]:
+    """The features to label, which scorers are qualified, the id of the run, and where it lies.
+
+    A run whose scorers have been qualified since is another one: it finds all answers stored, and marks its scores.
+    """
     name, version = parse_reference("dictionary", spec.dictionary)
     features = read_record(
         store, paths.manifest(paths.features(name, version, spec.corpus)), FeaturesManifest
     )
+    qualified = find_qualifications(store, spec)
     run_id = content_id(
         "label_run",
         {
             "spec": spec.identity(),
             "features_id": features.features_id,
             "tokenizer_sha256": tokenizer_sha256("tokenizer", spec.tokenizer),
+            "qualified": qualified,
             "subjects": [identify_model(folder).weights_sha256 for folder in subject_folders(spec.explainer)],
             "code_version": thresher.__version__,
         },
     )
-    return features, run_id, paths.label_run(name, version, run_id)
+    return features, qualified, run_id, paths.label_run(name, version, run_id)
 
 
 @dataclass(frozen=True)
@@ -99,17 +105,23 @@ class _Run:
     tokenizer: PromptTokenizer
     selected: list[SelectedFeature]
     book: ExemplarBook
+    qualified: Qualified
 
 
 def _open(
-    store: ObjectStore, spec: LabelSpec, features: FeaturesManifest, run_id: str, artifact: str
+    store: ObjectStore,
+    spec: LabelSpec,
+    features: FeaturesManifest,
+    qualified: Qualified,
+    run_id: str,
+    artifact: str,
 ) -> _Run:
     """Check and read everything that needs no model."""
     tokenizer = PromptTokenizer(spec.tokenizer)
     selected = select_features(store, features, spec.features)
     book = ExemplarBook(store, features, [item.feature for item in selected])
     check_evidence(spec.explainer, book)
-    return _Run(store, spec, features, run_id, artifact, tokenizer, selected, book)
+    return _Run(store, spec, features, run_id, artifact, tokenizer, selected, book, qualified)
 
 
 async def _label(run: _Run) -> LabelManifest:
@@ -137,7 +149,7 @@ async def _label(run: _Run) -> LabelManifest:
         logger.warning(
             "budget.max_tokens = %d is reached: the rest is in state over_budget.", spec.budget.max_tokens
         )
-    record = RunRecord(spec, run.run_id, run.artifact, run.features)
+    record = RunRecord(spec, run.run_id, run.artifact, run.features, run.qualified)
     return publish_run(run.store, record, labels, scores, ledger)
 
 

@@ -35,6 +35,9 @@ async def post(client: openai.AsyncOpenAI, request: ModelRequest) -> bytes:
     if request.is_chat:
         create = client.chat.completions.with_streaming_response.create
         call = create(model=model, messages=body.pop("messages"), extra_body=body)
+    elif request.is_embedding:
+        embed = client.embeddings.with_streaming_response.create
+        call = embed(model=model, input=body.pop("input"), encoding_format="float", extra_body=body)
     else:
         plain = client.completions.with_streaming_response.create
         call = plain(model=model, prompt=body.pop("prompt"), extra_body=body)
