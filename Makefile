@@ -10,7 +10,7 @@ BROKEN_BESIDE_TORCH := torchvision torchaudio torchcodec
 
 FAST_TESTS = $(BIN)/pytest tests/unit -m "not real and not fault" -n 2
 
-.PHONY: setup demo test test-fast faults lint types schemas bench bench-harvest bench-cluster bench-reader bench-fit bench-sweep bench-exemplars venvs clean
+.PHONY: setup demo test test-fast faults lint types schemas bench bench-harvest bench-cluster bench-reader bench-fit bench-sweep bench-exemplars bench-label venvs clean
 
 setup: $(VENV)/.installed
 
@@ -59,12 +59,12 @@ venvs: .venvs/peers-fit/.installed .venvs/bare/.installed
 	.venvs/peers-fit/bin/python -m pip uninstall --quiet --yes torchvision
 	touch $@
 
-# The peer that labels latents.
+# The peer that labels latents; it asks for vLLM, which pulls CUDA libraries.
 .venvs/peers-label/.installed: Makefile
 	$(PYTHON) -m venv .venvs/peers-label
 	.venvs/peers-label/bin/python -m pip --disable-pip-version-check --quiet install torch==2.13.0
 	.venvs/peers-label/bin/python -m pip --disable-pip-version-check --quiet install torch==2.13.0 eai-delphi==0.1.3
-	.venvs/peers-label/bin/python -m pip uninstall --quiet --yes torchvision
+	.venvs/peers-label/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
 # What somebody has who only pulls dictionaries: the base install, and the readers that they open tables with.
@@ -79,7 +79,7 @@ venvs: .venvs/peers-fit/.installed .venvs/bare/.installed
 clean:
 	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache
 
-bench: bench-harvest bench-cluster bench-reader bench-fit bench-sweep bench-exemplars
+bench: bench-harvest bench-cluster bench-reader bench-fit bench-sweep bench-exemplars bench-label
 
 bench-harvest: setup
 	PYTHONPATH=tests/bench $(BIN)/python tests/bench/bench_harvest.py $(BENCH)
@@ -100,3 +100,6 @@ bench-sweep: setup
 # Delphi's side runs in its own environment.
 bench-exemplars: setup .venvs/peers-label/.installed
 	PYTHONPATH=tests/bench:tests $(BIN)/python tests/bench/bench_exemplars.py $(BENCH)
+
+bench-label: setup .venvs/peers-label/.installed
+	PYTHONPATH=tests/bench:tests $(BIN)/python tests/bench/bench_label.py $(BENCH)

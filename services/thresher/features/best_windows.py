@@ -11,7 +11,7 @@ import numpy.typing as npt
 from thresher.activations.priority import UInt64s, priority
 from thresher.features.windows import WINDOW_PEAK, WindowPeaks
 
-Latents = npt.NDArray[np.int32]
+Latents = npt.NDArray[np.integer]
 Windows = npt.NDArray[np.void]
 """Records with `sequence` and `window`, and `peak` where it matters."""
 LARGEST = np.iinfo(np.uint64).max

@@ -1,5 +1,7 @@
 """From a sparse harvest to the features artifact: statistics and exemplars of every latent."""
 
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -16,6 +18,7 @@ from thresher.contracts.manifests import (
     SplitRange,
 )
 from thresher.features.exemplars import ExemplarChooser
+from thresher.features.output_tokens import OutputSide
 from thresher.features.spec import FeaturesSpec
 from thresher.features.splits import exemplar_ranges
 from thresher.features.survey import Survey, survey
@@ -23,13 +26,15 @@ from thresher.features.tables import exemplar_table, stats_table, top_tokens_of
 from thresher.features.token_strings import TokenStrings, open_token_strings
 from thresher.features.windows import WindowGrid
 from thresher.latents.decoder_cosines import nearest_rows
+from thresher.latents.encoder import SparseEncoder
+from thresher.latents.site_encoder import encoder_at_site
 from thresher.latents.weights import load_encoder
 from thresher.runtime.progress import progress
 from thresher.storage import ObjectExistsError, ObjectStore, open_store
 from thresher.storage.artifacts import check_sizes, find_record, publish_manifest, put_file, record_bytes
 
 FEATURES_PER_PART = 256
-ROWS_PER_GROUP = 4096
+ROWS_PER_GROUP = 16384
 NUM_PASSES = 2
 
 
@@ -40,7 +45,7 @@ def build_features(spec: FeaturesSpec) -> FeaturesManifest:
 
     Raises:
         MissingArtifactError: there is no such harvest, or its dictionary is gone.
-        SpecError: the harvest is dense or lacks a split, the windows do not fit, or the tokenizer is another.
+        SpecError: the harvest is dense or lacks a split, the windows do not fit, or tokenizer or model is another.
         AlreadyExistsError: features of this dictionary over this corpus exist, made from another spec.
         IntegrityError: the harvest is corrupt, or its splits share a document.
     """
@@ -58,10 +63,18 @@ def build_features(spec: FeaturesSpec) -> FeaturesManifest:
     made = find_record(store, paths.manifest(artifact), FeaturesManifest)
     if made is not None:
         return _same_or_refuse(store, artifact, made, features_id)
+    trained, published = load_encoder(store, str(dictionary))
+    encoder = encoder_at_site(trained, published, reader.site)
+    output = None if spec.output is None else OutputSide(spec.output, spec.model, harvest, published)
     _claim(store, artifact, spec)
-    found, chooser = _read(store, reader, spec, grid, ranges)
+    found, chooser = _read(reader, spec, grid, ranges, encoder)
     exemplars, top_tokens = _put_exemplars(store, artifact, chooser, token_strings, reader.num_latents, grid)
     stats = _put_table(store, f"{artifact}/stats.parquet", _stats(found, top_tokens, spec))
+    output_tokens = None
+    if output is not None:
+        contexts_NC = chooser.windows.token_ids(found.splits["explain"].pool)
+        table = output.table(encoder.W_dec_FE, found.statistics.max, contexts_NC, token_strings)
+        output_tokens = _put_table(store, f"{artifact}/output_tokens.parquet", table)
     check_sizes(store, [stats, *exemplars])
     manifest = FeaturesManifest(
         features_id=features_id,
@@ -74,6 +87,7 @@ def build_features(spec: FeaturesSpec) -> FeaturesManifest:
         num_rows={item.split: _num_rows(item, grid) for item in harvest.splits},
         stats=stats,
         exemplars=exemplars,
+        output_tokens=output_tokens,
         code_version=thresher.__version__,
     )
     return publish_manifest(store, artifact, manifest)
@@ -114,9 +128,12 @@ def _taken(store: ObjectStore, artifact: str, why: str) -> AlreadyExistsError:
 
 
 def _read(
-    store: ObjectStore, reader: CodesReader, spec: FeaturesSpec, grid: WindowGrid, ranges: list[SplitRange]
+    reader: CodesReader,
+    spec: FeaturesSpec,
+    grid: WindowGrid,
+    ranges: list[SplitRange],
+    encoder: SparseEncoder,
 ) -> tuple[Survey, ExemplarChooser]:
-    encoder, _ = load_encoder(store, str(_dictionary(reader.manifest)))
     decoder_near_FM = nearest_rows(encoder.W_dec_FE, spec.neighbours).numpy()
     with progress("features", NUM_PASSES * reader.manifest.num_rows, "rows") as meter:
         found = survey(reader, spec, grid, ranges, meter)
@@ -135,13 +152,17 @@ def _put_exemplars(
 ) -> tuple[list[FileEntry], list[list[str]]]:
     """Write the exemplars of a range of features at a time; give back the files and each feature's top tokens."""
     strings = token_strings.table(chooser.windows.shown_token_ids())
-    files, top_tokens = list[FileEntry](), list[list[str]]()
-    for index, first in enumerate(range(0, num_latents, FEATURES_PER_PART)):
-        features = range(first, min(first + FEATURES_PER_PART, num_latents))
-        chosen = chooser.choose(features)
-        table = exemplar_table(chosen, chooser.windows, strings, grid)
-        files.append(_put_table(store, f"{artifact}/exemplars/part-{index:06d}.parquet", table))
-        top_tokens += top_tokens_of(chosen, features, chooser.windows, strings, grid)
+    writing, top_tokens = list[Future[FileEntry]](), list[list[str]]()
+    with ThreadPoolExecutor(1, thread_name_prefix="exemplars") as thread:
+        for index, first in enumerate(range(0, num_latents, FEATURES_PER_PART)):
+            features = range(first, min(first + FEATURES_PER_PART, num_latents))
+            chosen = chooser.choose(features)
+            table = exemplar_table(chosen, chooser.windows, strings, grid)
+            top_tokens += top_tokens_of(chosen, features, chooser.windows, strings, grid)
+            wait(writing)  # one part is written while the next is chosen
+            key = f"{artifact}/exemplars/part-{index:06d}.parquet"
+            writing.append(thread.submit(_put_table, store, key, table))
+    files = [part.result() for part in writing]
     return files, top_tokens
 
 

@@ -6,15 +6,16 @@ Shapes: E candidates, F latents, M neighbours of each, P windows of a pool, B fe
 import numpy as np
 import numpy.typing as npt
 
-from thresher.activations.priority import UInt64s, priority
+from thresher.activations.priority import UInt64s
 from thresher.contracts.exemplars import (
     EXEMPLAR_KINDS,
     EXEMPLAR_SPLITS,
     ExemplarKind,
     ExemplarSplit,
 )
-from thresher.features.best_windows import at_random, rank_in_group
+from thresher.features.best_windows import LARGEST, at_random, rank_in_group
 from thresher.features.spec import FeatureOptions
+from thresher.features.text_nearness import DECIMALS
 from thresher.features.windows import WindowGrid, WindowPeaks
 
 SAMPLE_FACTOR = 4
@@ -98,13 +99,9 @@ def negative_candidates(
     _, first = np.unique(pool["document"], return_index=True)
     looked_at = np.sort(first)[: POOL_FACTOR * spec.negatives]
     windows = pool[looked_at]
-    orders_PB = priority(
-        spec.seed,
-        np.arange(features.start, features.stop),
-        windows["sequence"][:, None],
-        windows["window"][:, None],
-    )
-    best, rank, column = lowest_silent(orders_PB, silent_PB[looked_at], with_spare(spec.negatives))
+    latents_B1 = np.arange(features.start, features.stop)[:, None]
+    orders_BP = at_random(latents_B1, windows, spec.seed)
+    best, rank, column = lowest_silent(orders_BP, silent_PB[looked_at], with_spare(spec.negatives))
     return _of_features(windows[best], features.start + column, "negative", split, rank)
 
 
@@ -117,19 +114,28 @@ def text_candidates(
     split: ExemplarSplit,
 ) -> CandidateRows:
     """Windows of the pool in which each of `features` never fires, the nearest text first."""
-    distances_PB = -cosines_BP.T
-    best, rank, column = lowest_silent(distances_PB, silent_PB, with_spare(spec.hard_negatives))
+    distances_BP = np.rint((1 - cosines_BP) * 10**DECIMALS).astype(np.uint64)
+    orders_BP = distances_BP * np.uint64(len(pool)) + np.arange(len(pool), dtype=np.uint64)
+    best, rank, column = lowest_silent(orders_BP, silent_PB, with_spare(spec.hard_negatives))
     return _of_features(pool[best], features.start + column, "text_near", split, rank)
 
 
 def lowest_silent(
-    orders_PB: "npt.NDArray[np.float64] | UInt64s", silent_PB: npt.NDArray[np.bool_], count: int
+    orders_BP: UInt64s, silent_PB: npt.NDArray[np.bool_], count: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The `count` silent windows of lowest order of each column: window, rank and column of each, by column."""
-    by_order_PB = np.lexsort((orders_PB, ~silent_PB), axis=0)[:count]
-    is_silent_PB = np.take_along_axis(silent_PB, by_order_PB, axis=0)
-    column, rank = np.nonzero(is_silent_PB.T)
-    return by_order_PB[rank, column], rank, column
+    """The `count` silent windows of lowest order of each feature: window, rank and feature of each, by feature.
+
+    Orders of a feature differ.
+    """
+    orders_BP = np.where(silent_PB.T, orders_BP, LARGEST)
+    if count < orders_BP.shape[1]:
+        lowest = np.argpartition(orders_BP, count, axis=1)[:, :count]
+    else:
+        lowest = np.broadcast_to(np.arange(orders_BP.shape[1]), orders_BP.shape)
+    kept = np.take_along_axis(orders_BP, lowest, axis=1)
+    by_order = np.argsort(kept, axis=1)
+    feature, rank = np.nonzero(np.take_along_axis(kept, by_order, axis=1) < LARGEST)
+    return lowest[feature, by_order[feature, rank]], rank, feature
 
 
 def neighbour_candidates(

@@ -56,6 +56,8 @@ class ExemplarChooser:
             top = top_candidates(kept.top, split)
             at_random = random_candidates(kept.sample, spec, split)
             firing += [top, quantile_candidates(kept.sample, spec, split), at_random]
+            if spec.hard_negatives == 0:
+                continue
             asked.append(neighbour_candidates(found.cofiring_FM, at_random, "cofiring", grid))
             asked.append(neighbour_candidates(decoder_near_FM, top, "decoder_near", grid))
         self.firing, self._asked = _by_feature(firing), _by_feature(asked)
@@ -109,6 +111,8 @@ class ExemplarChooser:
         for split, pool in self._pools.items():
             silent_PB = self._activity[split].silent(features)
             found.append(negative_candidates(pool, silent_PB, features, self._spec, split))
+            if self._spec.hard_negatives == 0:
+                continue
             top = self._top_of(features, EXEMPLAR_SPLITS.index(split))
             cosines_BP = self._texts[split].cosines(
                 self.windows.token_ids(top), top["feature"].astype(np.int64) - features.start, len(features)

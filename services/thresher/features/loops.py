@@ -163,6 +163,29 @@ def offer_windows(
 
 
 @compiled
+def distinct_pairs(
+    latents_N: Int32s,
+    lows_V: Int64s,
+    highs_V: Int64s,
+    numbers_V: Int64s,
+    num_windows: int,
+    num_latents: int,
+    out: Int64s,
+) -> int:
+    """latent x num_windows + number of each latent of the codes low to high of each window, once; gives how many."""
+    seen_F = np.full(num_latents, -1, np.int64)
+    count = 0
+    for v in range(lows_V.shape[0]):
+        for code in range(lows_V[v], highs_V[v]):
+            latent = latents_N[code]
+            if seen_F[latent] != v:
+                seen_F[latent] = v
+                out[count] = np.int64(latent) * num_windows + numbers_V[v]
+                count += 1
+    return count
+
+
+@compiled
 def activations_in_windows(
     start: int,
     stop: int,

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from thresher.activations.codes_reader import CodesShard, Int32s, Int64s
 from thresher.activations.priority import UInt64s
 from thresher.features.best_windows import at_random
+from thresher.features.loops import distinct_pairs
 from thresher.features.windows import WINDOW_PEAK, WindowGrid, WindowPeaks
 
 POOL_WINDOWS = 2048
@@ -46,10 +47,11 @@ class PoolActivity:
         pool = self._pool[members]
         first_rows = shard.rows_of(pool["sequence"], self._grid.starts[pool["window"]])
         lows, highs = shard.row_offsets[first_rows], shard.row_offsets[first_rows + self._grid.length]
-        owner = np.repeat(members, highs - lows)
-        codes = [shard.latents[low:high] for low, high in zip(lows, highs, strict=True)]
-        latents = np.concatenate([np.zeros(0, np.int32), *codes]).astype(np.int64)
-        self._pairs.append(np.unique(latents * len(self._pool) + owner))
+        pairs = np.empty(int((highs - lows).sum()), np.int64)
+        num_pairs = distinct_pairs(
+            shard.latents, lows, highs, members, len(self._pool), self._num_latents, pairs
+        )
+        self._pairs.append(pairs[:num_pairs].copy())
 
     def finish(self) -> None:
         """After the last shard: sort the pairs by latent."""

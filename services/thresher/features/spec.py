@@ -29,6 +29,26 @@ class SplitShares(Spec):
         return self
 
 
+class SteeringOptions(Spec):
+    """Token changes when a feature is added to the residual stream: a forward pass a feature and context."""
+
+    features: list[Annotated[int, Field(ge=0)]] | None = None
+    """Which features, or null for all that fire."""
+    num_contexts: Annotated[int, Field(ge=1)] = 4
+    """Random windows of the explain split that the changes are averaged over, the same for every feature."""
+    strength: Annotated[float, Field(gt=0)] = 1.0
+    """What is added, as a multiple of the feature's largest activation."""
+
+
+class OutputOptions(Spec):
+    """What each feature does to the model's output."""
+
+    num_tokens: Annotated[int, Field(ge=1)] = 10
+    """Tokens a feature and kind: largest and smallest product of decoder row, final norm's scale and unembedding."""
+    steering: SteeringOptions | None = None
+    """Also the tokens whose probability changes most under steering; null leaves it out, since it costs forwards."""
+
+
 class FeatureOptions(Spec):
     """What to keep of each feature."""
 
@@ -56,6 +76,8 @@ class FeatureOptions(Spec):
     near_duplicate: Annotated[float, Field(gt=0, le=1)] = 0.3
     """Resemblance (shared share of runs of three tokens) from which on two windows count as the same text: a feature
     shows it once a split and kind, and never in two splits. 0.3 is that of a text with itself half a window later."""
+    output: OutputOptions | None = OutputOptions()
+    """Tokens that each feature promotes and suppresses, or null: a site outside the residual stream has none."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of every sample, and of the deal of documents to splits."""
     too_rare_below: Annotated[int, Field(ge=1)] = 10
@@ -82,3 +104,5 @@ class FeaturesSpec(FeatureOptions):
     """Id of a sparse harvest that holds the explain and report splits."""
     tokenizer: Annotated[str, Field(json_schema_extra=Operational)]
     """Folder with the model's tokenizer.json, for the text of tokens; the one that the harvest used."""
+    model: Annotated[str | None, Field(json_schema_extra=Operational)] = None
+    """Folder of the model that was harvested; needed unless `output` is null."""

@@ -16,7 +16,7 @@ from thresher.labeling.explainers.phrase import Phrase
 from thresher.labeling.explainers.single_token import SingleTokenExplainer
 from thresher.labeling.selection import SelectedFeature
 from thresher.labeling.spec import LabelSpec
-from thresher.labeling.workers import map_bounded
+from thresher.labeling.workers import ITEMS_PER_SLOT, map_bounded
 from thresher.runtime.progress import Meter
 
 
@@ -60,7 +60,7 @@ class LabelMaker:
             meter.advance(1)
             return label
 
-        return await map_bounded(one, features, self._spec.explainer_endpoint.concurrency)
+        return await map_bounded(one, features, ITEMS_PER_SLOT * self._spec.explainer_endpoint.concurrency)
 
     async def _label(self, selected: SelectedFeature) -> Label:
         evidence = self._book.evidence(selected.feature)

@@ -7,7 +7,7 @@ from thresher.contracts.states import State
 from thresher.labeling.exemplars.book import ExemplarBook, sample_sha256
 from thresher.labeling.labels import Label
 from thresher.labeling.scorers.outcome import Outcome, without
-from thresher.labeling.scorers.scorer import Scorer
+from thresher.labeling.scorers.scorer import Scorer, ScorerIdentity, identity_of
 from thresher.labeling.scorers.sequential import SequentialScoring
 from thresher.labeling.scorers.spec import CascadeSpec
 from thresher.labeling.shuffling import similar_partners
@@ -23,7 +23,7 @@ class Score:
     label_id: str
     feature: int
     score_type: str
-    scorer: Scorer
+    scorer: ScorerIdentity
     shuffled: bool
     outcome: Outcome
 
@@ -119,4 +119,5 @@ def passes(scores: Sequence[Score], cascade: CascadeSpec) -> bool:
 
 
 def _row(contest: Contest, index: int, score_type: str, scorer: Scorer, outcome: Outcome) -> Score:
-    return Score(contest.claims[index].label_id, contest.feature, score_type, scorer, index > 0, outcome)
+    identity = identity_of(scorer)
+    return Score(contest.claims[index].label_id, contest.feature, score_type, identity, index > 0, outcome)

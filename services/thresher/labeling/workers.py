@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+ITEMS_PER_SLOT = 4
+"""In work for each request that may be in flight: some wait for the ledger, and no slot waits for them."""
+
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 

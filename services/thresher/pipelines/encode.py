@@ -59,5 +59,11 @@ def encode(spec: EncodeSpec) -> FeaturesManifest:
 
     sparse = harvest(spec.harvest_spec())
     return build_features(
-        FeaturesSpec(root=spec.root, harvest=sparse.harvest_id, tokenizer=spec.model, **dict(spec.features))
+        FeaturesSpec(
+            root=spec.root,
+            harvest=sparse.harvest_id,
+            tokenizer=spec.model,
+            model=spec.model,
+            **dict(spec.features),
+        )
     )

@@ -31,6 +31,7 @@ A label is worth what it scores above the baseline: the same contexts, scored wi
 |---|---|
 | cfg.json, sae_weights.safetensors | the dictionary, {format} |
 | features.parquet | density, activation statistics and state of every latent |
+| output_tokens.parquet | tokens that each latent promotes and suppresses; where they were computed |
 | exemplars/part-*.parquet | contexts on which the latents are active, and on which they are not |
 | labels.parquet | one row a label, with its state and provenance |
 | scores.parquet | one row a score, with its confidence interval; `shuffled` marks the baseline |

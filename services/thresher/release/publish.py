@@ -63,6 +63,8 @@ def _stored_files(store: ObjectStore, sources: Sources) -> list[ReleaseFile]:
         _file(f"exemplars/part-{index:06d}.parquet", "exemplars", entry)
         for index, entry in enumerate(features.exemplars)
     ]
+    output = features.output_tokens
+    output_tokens = [] if output is None else [_file("output_tokens.parquet", "features", output)]
     manifests = [
         _file(f"lineage/{what}.json", "about", _describe(store, paths.manifest(artifact)))
         for what, artifact in sources.artifacts().items()
@@ -71,6 +73,7 @@ def _stored_files(store: ObjectStore, sources: Sources) -> list[ReleaseFile]:
         _file("cfg.json", "dictionary", sources.dictionary_file("cfg.json")),
         _file("sae_weights.safetensors", "dictionary", weights),
         _file("features.parquet", "features", features.stats),
+        *output_tokens,
         *exemplars,
         *manifests,
     ]

@@ -1,4 +1,7 @@
-"""features/build.py over the stored harvest: statistics, and exemplars of four splits and seven kinds, as Parquet."""
+"""features/build.py over the stored harvest: statistics, and exemplars of four splits and seven kinds, as Parquet.
+
+Without output tokens: they need the model, and Delphi has none.
+"""
 
 import json
 import sys
@@ -14,7 +17,9 @@ from thresher.features.spec import FeaturesSpec
 
 
 def _spec(folder: str, harvest: str, tokenizer: str) -> FeaturesSpec:
-    return FeaturesSpec(root=Path(folder, "store").as_uri(), harvest=harvest, tokenizer=tokenizer)
+    return FeaturesSpec(
+        root=Path(folder, "store").as_uri(), harvest=harvest, tokenizer=tokenizer, output=None
+    )
 
 
 def main(case: Case) -> None:

@@ -270,7 +270,7 @@ def test_releases_are_listed_by_version(catalog, root, local_store):
         ("v9", "9"),
     ]
     assert found[-1].lineage["label_run_id"] == made.labels.run_id
-    assert (found[-1].num_files, found[-1].num_bytes) == (11, sum(file.size for file in manifest.files))
+    assert (found[-1].num_files, found[-1].num_bytes) == (12, sum(file.size for file in manifest.files))
 
 
 def test_a_retracted_label_is_kept_but_never_current(catalog, local_store):

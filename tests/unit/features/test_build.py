@@ -66,6 +66,7 @@ def make_spec(root: str, tokenizer: Path, **changes: Any) -> FeaturesSpec:
         "hard_negatives": 2,
         "neighbours": 2,
         "split_shares": {"explain": 0.4, "calibrate": 0.3, "select": 0.3},
+        "output": None,
         "seed": 11,
         "too_rare_below": 3,
     }

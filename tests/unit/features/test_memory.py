@@ -62,7 +62,7 @@ def peak_bytes(folder: Path, tokenizer: Path, num_sequences: int) -> int:
         batch_rows=2048,
         tokenizer_sha256=tokenizer_sha256("tokenizer", str(tokenizer)),
     )
-    spec = FeaturesSpec(root=folder.as_uri(), harvest=made.harvest_id, tokenizer=str(tokenizer))
+    spec = FeaturesSpec(root=folder.as_uri(), harvest=made.harvest_id, tokenizer=str(tokenizer), output=None)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, spec.model_dump_json()], capture_output=True, text=True, check=True
     )

@@ -6,6 +6,7 @@ from fixtures.exemplars import DEAD, NUM_FIRING, RULES, TOO_RARE, write_features
 from fixtures.label_runs import read_rows
 from thresher.contracts import paths
 from thresher.contracts.errors import EndpointError, IntegrityError, MissingArtifactError, SpecError
+from thresher.contracts.manifests import LabelManifest
 from thresher.contracts.schemas import LABELS, RESPONSES, SCORES
 from thresher.labeling.run import label
 from thresher.storage import open_store
@@ -181,3 +182,21 @@ def test_an_explainer_of_its_own_is_asked_for_labels(planted_store, scripted_llm
     own = {"model": "scripted", "revision": "of-the-explainer", "base_url": scripted_llm.base_url}
     manifest = label(label_spec(features={"count": 1}, explainer={"endpoint": own}))
     assert read_rows(planted_store, manifest.labels)[0]["explainer_revision"] == "of-the-explainer"
+
+
+def test_several_texts_a_request_are_judged_as_one_by_one(planted_store, label_spec) -> None:
+    counts = {"num_active": 3, "num_inactive": 3, "num_hard": 3}
+    alone = label(label_spec(simulation=None, detection=counts))
+    joint = label(label_spec(simulation=None, detection=counts | {"contexts_per_prompt": 4}))
+
+    def judged(manifest: LabelManifest) -> list[tuple[object, ...]]:
+        rows = read_rows(planted_store, manifest.scores)
+        return sorted(
+            (row["feature"], row["score_type"], row["shuffled"], row["value"], row["n"]) for row in rows
+        )
+
+    def num_asked(manifest: LabelManifest) -> int:
+        return sum(row["purpose"] == "detection" for row in read_rows(planted_store, manifest.responses))
+
+    assert judged(joint) == judged(alone)
+    assert (num_asked(alone), num_asked(joint)) == (9 * 2 * len(RULES), 3 * 2 * len(RULES))

@@ -58,6 +58,7 @@ def test_a_release_names_every_file_as_it_is(root, folder_store, made):
         "lineage/dictionary.json",
         "lineage/features.json",
         "lineage/labels.json",
+        "output_tokens.parquet",
         "sae_weights.safetensors",
         "scores.parquet",
     ]
@@ -196,7 +197,7 @@ def test_verify_and_inspect_refuse_what_is_no_artifact(folder_store):
 def test_inspect_tells_what_matters(root, folder_store, made):
     publish(publish_spec(root, made))
     release = dict(inspect(folder_store, "releases/tiny-labelled/1"))
-    assert release["files"] == "11"
+    assert release["files"] == "12"
     assert release["lineage.label_run_id"] == made.labels.run_id
     dictionary = dict(inspect(folder_store, "dictionaries/tiny/1"))
     assert dictionary["metrics.explained_variance"] == "0.75"

@@ -22,6 +22,7 @@ from thresher.contracts.manifests.evaluation import (
     SpliceMetrics,
     SpliceResult,
 )
+from thresher.contracts.manifests.families import FamiliesManifest
 from thresher.contracts.manifests.features import FeaturesManifest
 from thresher.contracts.manifests.harvest import (
     DictionaryRef,
@@ -36,6 +37,7 @@ from thresher.contracts.manifests.harvest import (
 )
 from thresher.contracts.manifests.labels import LabelManifest, LinearCalibration
 from thresher.contracts.manifests.metrics import NormBand, ReconstructionMetrics
+from thresher.contracts.manifests.nightly import BatchOutcome, NightBatch, NightlyManifest, NightOutcome
 from thresher.contracts.manifests.qualification import PlantedScores, QualificationRecord, Separation
 from thresher.contracts.manifests.record import FileEntry, Record
 from thresher.contracts.manifests.release import ReleaseFile, ReleaseGroup, ReleaseManifest
@@ -47,6 +49,8 @@ MANIFEST_KINDS: Mapping[str, type[Record]] = {
     "dictionaries": DictionaryManifest,
     "features": FeaturesManifest,
     "labels": LabelManifest,
+    "families": FamiliesManifest,
+    "nightlies": NightlyManifest,
     "evaluations": EvaluationManifest,
     "releases": ReleaseManifest,
     "sweeps": SweepManifest,
@@ -56,6 +60,7 @@ MANIFEST_KINDS: Mapping[str, type[Record]] = {
 __all__ = [
     "MANIFEST_KINDS",
     "SPLITS",
+    "BatchOutcome",
     "CorpusManifest",
     "DictionaryManifest",
     "DictionaryOrigin",
@@ -64,6 +69,7 @@ __all__ = [
     "EncodingName",
     "EngineProvenance",
     "EvaluationManifest",
+    "FamiliesManifest",
     "FeaturesManifest",
     "FileEntry",
     "HarvestManifest",
@@ -72,6 +78,9 @@ __all__ = [
     "LinearCalibration",
     "MixedHarvest",
     "ModelIdentity",
+    "NightBatch",
+    "NightOutcome",
+    "NightlyManifest",
     "NormBand",
     "OriginFile",
     "OutlierRow",

@@ -8,10 +8,12 @@ from thresher.labeling.endpoints.requests import ModelRequest
 from thresher.labeling.endpoints.spec import EndpointSpec
 
 
-def prompt_logprobs_request(endpoint: EndpointSpec, prompt: PromptTokens, num_logprobs: int) -> ModelRequest:
+def prompt_logprobs_request(
+    endpoint: EndpointSpec, prompt: PromptTokens, num_logprobs: int, purpose: str = "simulation"
+) -> ModelRequest:
     """Ask what the model would have expected at each marked position of the prompt (vLLM's extension)."""
     return ModelRequest(
-        purpose="simulation",
+        purpose=purpose,
         model=endpoint.model,
         revision=endpoint.revision,
         body={
@@ -57,6 +59,14 @@ def read_prompt_logprobs(choice: dict[str, Any], position: int) -> dict[int, flo
         if token_id.isdecimal()
     }
     return {int(token_id): logprob for token_id, logprob in found.items() if logprob is not None}
+
+
+def read_prompt_logprobs_by_text(choice: dict[str, Any], position: int) -> dict[str, float]:
+    """The same by token text."""
+    entry = choice["prompt_logprobs"][position]
+    items = [item for item in entry.values() if isinstance(item, dict)] if isinstance(entry, dict) else []
+    found = {str(item.get("decoded_token")): _logprob(item.get("logprob")) for item in items}
+    return {text: logprob for text, logprob in found.items() if logprob is not None}
 
 
 def read_first_token_logprobs(choice: dict[str, Any]) -> dict[str, float]:

@@ -59,7 +59,6 @@ def build_scorers(spec: LabelSpec, given: ScorerTools) -> list[Scorer]:
 
 
 PROMPTS: Mapping[str, str] = {
-    "detection": detection.TEMPLATE.sha256,
     "fuzzing": fuzzing.TEMPLATE.sha256,
     "intruder": intruder.LABELLED.sha256,
     "simulation": simulation_lines.TEMPLATE.sha256,
@@ -76,6 +75,9 @@ def judges(spec: LabelSpec) -> dict[str, ScorerIdentity]:
         for name, prompt_sha256 in PROMPTS.items()
         if getattr(spec, name) is not None
     }
+    if spec.detection is not None:
+        words = detection.template_of(spec.detection).sha256
+        found["detection"] = ScorerIdentity("detection", spec.endpoint.model, spec.endpoint.revision, words)
     if spec.embedding is not None:
         endpoint, words = spec.embedding.endpoint, prefixes_sha256(spec.embedding)
         found["embedding"] = ScorerIdentity("embedding", endpoint.model, endpoint.revision, words)
@@ -90,6 +92,8 @@ async def check_scorers(spec: LabelSpec, client: EndpointClient, tokenizer: Prom
     """
     if spec.simulation is not None:
         await check_prompt_logprobs(client, tokenizer, spec.simulation.num_logprobs)
+    if spec.detection is not None and spec.detection.contexts_per_prompt > 1:
+        await check_prompt_logprobs(client, tokenizer, spec.detection.num_logprobs)
     reading = {
         "detection": spec.detection,
         "fuzzing": spec.fuzzing,

@@ -1,16 +1,25 @@
 """Detection scoring: shown one text at a time, does the scorer say that the label applies?
 
-The answer is read from the log-probabilities of the first token after the prompt, so that it costs no sampling.
+The answer is read from the log-probabilities of the first token after the prompt, so that it costs no sampling. Where
+one request asks about several texts, the place of each answer is taken by a mark, and the answers are read from what
+the model would have expected there, as in simulation (Bills et al. 2023, the appendix on all tokens at once).
 Source: Paulo et al., Automatically Interpreting Millions of Features in Large Language Models (2024), section 3.3;
 balanced accuracy, since the shares of firing and silent texts are set here and not by nature.
 """
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from thresher.contracts.exemplars import HARD_NEGATIVE_KINDS, SILENT_KINDS, ExemplarKind
-from thresher.labeling.endpoints.completions import first_token_request, read_first_token_logprobs
+from thresher.labeling.endpoints.completions import (
+    first_token_request,
+    prompt_logprobs_request,
+    read_first_token_logprobs,
+    read_prompt_logprobs_by_text,
+)
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
-from thresher.labeling.endpoints.requests import ModelRequest
+from thresher.labeling.endpoints.requests import Answer, ModelRequest
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.exemplars.book import Exemplar
 from thresher.labeling.ledger.exchange import Exchange
@@ -19,9 +28,15 @@ from thresher.labeling.scorers.reading import Reading, Sampling, Trial, single_t
 from thresher.labeling.scorers.scorer import ask_all
 from thresher.labeling.scorers.spec import DetectionSpec
 from thresher.labeling.scorers.yes_no import yes_share
-from thresher.labeling.templates import load_template
+from thresher.labeling.templates import Template, load_template
 
-TEMPLATE = load_template("detection-v1")
+TEMPLATE, JOINT_TEMPLATE = load_template("detection-v1"), load_template("detection-joint-v1")
+MARK = " ?"
+
+
+def template_of(spec: DetectionSpec) -> Template:
+    """The words asked in: of one text, or of several."""
+    return TEMPLATE if spec.contexts_per_prompt == 1 else JOINT_TEMPLATE
 
 
 class DetectionScorer:
@@ -29,12 +44,12 @@ class DetectionScorer:
 
     name = "detection"
     uses_label = True
-    prompt_sha256 = TEMPLATE.sha256
 
     def __init__(
         self, spec: DetectionSpec, tokenizer: PromptTokenizer, exchange: Exchange, sampling: Sampling
     ) -> None:
         self._spec, self._tokenizer, self._exchange, self._sampling = spec, tokenizer, exchange, sampling
+        self.prompt_sha256 = template_of(spec).sha256
 
     @property
     def endpoint(self) -> EndpointSpec:
@@ -58,17 +73,18 @@ class DetectionScorer:
         return single_trials(feature, exemplars, counts, self._sampling, self._spec.tokens_per_context)
 
     def requests(self, label: str, trials: Sequence[Trial]) -> list[ModelRequest]:
-        return [self._request(label, trial.contexts[0]) for trial in trials]
+        return [request for request, _ in self._asked(label, trials)]
 
     async def observe(self, label: str, trials: Sequence[Trial]) -> list[Reading]:
-        answers = await ask_all(self._exchange, self.requests(label, trials))
+        asked = self._asked(label, trials)
+        answers = await ask_all(self._exchange, [request for request, _ in asked])
+        said = {
+            trial.number: share
+            for (request, about), answer in zip(asked, answers, strict=True)
+            for trial, share in zip(about, _yes_shares(request, answer), strict=True)
+        }
         return [
-            verdict(
-                trial,
-                trial.contexts[0].kind not in SILENT_KINDS,
-                yes_share(read_first_token_logprobs(answer.choice)),
-            )
-            for trial, answer in zip(trials, answers, strict=True)
+            verdict(trial, trial.contexts[0].kind not in SILENT_KINDS, said[trial.number]) for trial in trials
         ]
 
     def measures(self, readings: Sequence[Reading]) -> Mapping[str, Observations]:
@@ -79,8 +95,38 @@ class DetectionScorer:
             measures[f"{self.name}_hard"] = balanced_accuracy(hard)
         return measures
 
+    def _asked(self, label: str, trials: Sequence[Trial]) -> list[tuple[ModelRequest, list[Trial]]]:
+        """Requests, each with the trials it asks about; within a prompt in random order, which else would tell."""
+        size = self._spec.contexts_per_prompt
+        if size == 1:
+            return [(self._request(label, trial.contexts[0]), [trial]) for trial in trials]
+        mixed = [
+            trials[index] for index in np.random.default_rng(self._sampling.seed).permutation(len(trials))
+        ]
+        groups = [mixed[start : start + size] for start in range(0, len(mixed), size)]
+        return [(self._joint_request(label, group), group) for group in groups]
+
     def _request(self, label: str, context: Exemplar) -> ModelRequest:
         prompt = self._tokenizer.start()
-        text = " ".join(context.text.split())
-        self._tokenizer.add(prompt, [TEMPLATE.fill(label=label, context=text)])
+        self._tokenizer.add(prompt, [TEMPLATE.fill(label=label, context=_line(context))])
         return first_token_request(self._exchange.endpoint, prompt, self._spec.num_logprobs, self.name)
+
+    def _joint_request(self, label: str, trials: Sequence[Trial]) -> ModelRequest:
+        prompt = self._tokenizer.start()
+        self._tokenizer.add(prompt, [JOINT_TEMPLATE.fill(label=" ".join(label.split())), "\n"])
+        for trial in trials:
+            self._tokenizer.add(prompt, [f"Text: {_line(trial.contexts[0])}\n", "Answer:"])
+            self._tokenizer.mark(prompt, MARK)
+            self._tokenizer.add(prompt, ["\n"])
+        return prompt_logprobs_request(self._exchange.endpoint, prompt, self._spec.num_logprobs, self.name)
+
+
+def _line(context: Exemplar) -> str:
+    return " ".join(context.text.split())
+
+
+def _yes_shares(request: ModelRequest, answer: Answer) -> list[float | None]:
+    if not request.read_positions:
+        return [yes_share(read_first_token_logprobs(answer.choice))]
+    found = (read_prompt_logprobs_by_text(answer.choice, position) for position in request.read_positions)
+    return [yes_share(logprob_by_text) for logprob_by_text in found]

@@ -77,6 +77,9 @@ class DetectionSpec(Spec):
     its own, detection_hard."""
     tokens_per_context: Annotated[int, Field(ge=2)] = 20
     """Tokens of each context, cut around the peak."""
+    contexts_per_prompt: Annotated[int, Field(ge=1)] = 1
+    """Contexts asked about by one request. More take fewer calls and tokens, but need an endpoint that returns prompt
+    log-probabilities, as vLLM does, and a model that is not confused by the texts before."""
     num_logprobs: Annotated[int, Field(ge=2)] = 20
     """Most likely first tokens that are searched for a yes or a no."""
 
