@@ -221,5 +221,78 @@ ALTER TABLE scores ADD COLUMN lift_high DOUBLE PRECISION;
 
 UPDATE alembic_version SET version_num='0002' WHERE alembic_version.version_num = '0001';
 
+-- Running upgrade 0002 -> 0003
+
+ALTER TABLE events ALTER COLUMN run_id DROP NOT NULL;
+
+ALTER TABLE events ALTER COLUMN label_id DROP NOT NULL;
+
+ALTER TABLE events ADD COLUMN night_id VARCHAR;
+
+COMMENT ON COLUMN events.night_id IS 'of a night''s event';
+
+ALTER TABLE events ADD COLUMN details JSON;
+
+COMMENT ON COLUMN events.details IS 'what a night did, in figures';
+
+UPDATE alembic_version SET version_num='0003' WHERE alembic_version.version_num = '0002';
+
+-- Running upgrade 0003 -> 0004
+
+CREATE TABLE family_sets (
+    families_id VARCHAR NOT NULL, 
+    dictionary VARCHAR NOT NULL, 
+    features_id VARCHAR NOT NULL, 
+    labels_sha256 VARCHAR NOT NULL, 
+    num_labels INTEGER NOT NULL, 
+    num_families INTEGER NOT NULL, 
+    num_links JSON NOT NULL, 
+    code_version VARCHAR NOT NULL, 
+    CONSTRAINT pk_family_sets PRIMARY KEY (families_id), 
+    CONSTRAINT fk_family_sets_dictionary FOREIGN KEY(dictionary) REFERENCES dictionaries (dictionary), 
+    CONSTRAINT fk_family_sets_features_id FOREIGN KEY(features_id) REFERENCES feature_sets (features_id)
+);
+
+COMMENT ON COLUMN family_sets.num_links IS 'by kind';
+
+CREATE INDEX ix_family_sets_dictionary ON family_sets (dictionary);
+
+CREATE TABLE families (
+    families_id VARCHAR NOT NULL, 
+    feature INTEGER NOT NULL, 
+    family_id VARCHAR NOT NULL, 
+    name TEXT NOT NULL, 
+    run_id VARCHAR NOT NULL, 
+    label_id VARCHAR NOT NULL, 
+    text TEXT NOT NULL, 
+    similarity DOUBLE PRECISION NOT NULL, 
+    CONSTRAINT pk_families PRIMARY KEY (families_id, feature), 
+    CONSTRAINT fk_families_families_id FOREIGN KEY(families_id) REFERENCES family_sets (families_id)
+);
+
+COMMENT ON COLUMN families.run_id IS 'of its label';
+
+CREATE INDEX ix_families_families_id_family_id ON families (families_id, family_id);
+
+CREATE TABLE label_links (
+    families_id VARCHAR NOT NULL, 
+    feature INTEGER NOT NULL, 
+    other INTEGER NOT NULL, 
+    kind VARCHAR NOT NULL, 
+    text_similarity DOUBLE PRECISION NOT NULL, 
+    decoder_cosine DOUBLE PRECISION, 
+    cofiring DOUBLE PRECISION NOT NULL, 
+    CONSTRAINT pk_label_links PRIMARY KEY (families_id, feature, other), 
+    CONSTRAINT fk_label_links_families_id FOREIGN KEY(families_id) REFERENCES family_sets (families_id)
+);
+
+COMMENT ON COLUMN label_links.other IS 'larger than feature';
+
+COMMENT ON COLUMN label_links.kind IS 'duplicate, synonym or confusable';
+
+CREATE INDEX ix_label_links_families_id_other ON label_links (families_id, other);
+
+UPDATE alembic_version SET version_num='0004' WHERE alembic_version.version_num = '0003';
+
 COMMIT;
 

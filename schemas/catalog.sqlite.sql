@@ -196,3 +196,79 @@ ALTER TABLE scores ADD COLUMN lift_high DOUBLE;
 
 UPDATE alembic_version SET version_num='0002' WHERE alembic_version.version_num = '0001';
 
+-- Running upgrade 0002 -> 0003
+
+DROP INDEX ix_events_run_id_label_id;
+
+ALTER TABLE events RENAME TO events_before;
+
+CREATE TABLE events (
+    event_id VARCHAR NOT NULL, 
+    kind VARCHAR NOT NULL, 
+    run_id VARCHAR, 
+    label_id VARCHAR, 
+    night_id VARCHAR, 
+    details JSON, 
+    reason TEXT NOT NULL, 
+    author VARCHAR NOT NULL, 
+    created_at DATETIME NOT NULL, 
+    CONSTRAINT pk_events PRIMARY KEY (event_id)
+);
+
+CREATE INDEX ix_events_run_id_label_id ON events (run_id, label_id);
+
+INSERT INTO events (event_id, kind, run_id, label_id, reason, author, created_at) SELECT event_id, kind, run_id, label_id, reason, author, created_at FROM events_before;
+
+DROP TABLE events_before;
+
+UPDATE alembic_version SET version_num='0003' WHERE alembic_version.version_num = '0002';
+
+-- Running upgrade 0003 -> 0004
+
+CREATE TABLE family_sets (
+    families_id VARCHAR NOT NULL, 
+    dictionary VARCHAR NOT NULL, 
+    features_id VARCHAR NOT NULL, 
+    labels_sha256 VARCHAR NOT NULL, 
+    num_labels INTEGER NOT NULL, 
+    num_families INTEGER NOT NULL, 
+    num_links JSON NOT NULL, 
+    code_version VARCHAR NOT NULL, 
+    CONSTRAINT pk_family_sets PRIMARY KEY (families_id), 
+    CONSTRAINT fk_family_sets_dictionary FOREIGN KEY(dictionary) REFERENCES dictionaries (dictionary), 
+    CONSTRAINT fk_family_sets_features_id FOREIGN KEY(features_id) REFERENCES feature_sets (features_id)
+);
+
+CREATE INDEX ix_family_sets_dictionary ON family_sets (dictionary);
+
+CREATE TABLE families (
+    families_id VARCHAR NOT NULL, 
+    feature INTEGER NOT NULL, 
+    family_id VARCHAR NOT NULL, 
+    name TEXT NOT NULL, 
+    run_id VARCHAR NOT NULL, 
+    label_id VARCHAR NOT NULL, 
+    text TEXT NOT NULL, 
+    similarity DOUBLE NOT NULL, 
+    CONSTRAINT pk_families PRIMARY KEY (families_id, feature), 
+    CONSTRAINT fk_families_families_id FOREIGN KEY(families_id) REFERENCES family_sets (families_id)
+);
+
+CREATE INDEX ix_families_families_id_family_id ON families (families_id, family_id);
+
+CREATE TABLE label_links (
+    families_id VARCHAR NOT NULL, 
+    feature INTEGER NOT NULL, 
+    other INTEGER NOT NULL, 
+    kind VARCHAR NOT NULL, 
+    text_similarity DOUBLE NOT NULL, 
+    decoder_cosine DOUBLE, 
+    cofiring DOUBLE NOT NULL, 
+    CONSTRAINT pk_label_links PRIMARY KEY (families_id, feature, other), 
+    CONSTRAINT fk_label_links_families_id FOREIGN KEY(families_id) REFERENCES family_sets (families_id)
+);
+
+CREATE INDEX ix_label_links_families_id_other ON label_links (families_id, other);
+
+UPDATE alembic_version SET version_num='0004' WHERE alembic_version.version_num = '0003';
+

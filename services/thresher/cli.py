@@ -135,6 +135,18 @@ def label(spec: SpecPath, overrides: Overrides) -> None:
 
 
 @app.command()
+def families(spec: SpecPath, overrides: Overrides) -> None:
+    """Link labels that say the same and features that are the same; name their families."""
+    _run("families", spec, overrides)
+
+
+@app.command()
+def nightly(spec: SpecPath, overrides: Overrides) -> None:
+    """Label what needs it most, within the night's windows; report what changed."""
+    _run("nightly", spec, overrides)
+
+
+@app.command()
 def publish(spec: SpecPath, overrides: Overrides) -> None:
     """Publish a dictionary with its features and labels as an immutable release."""
     _run("publish", spec, overrides)
@@ -219,7 +231,8 @@ def submit(
     stage: Annotated[
         str,
         typer.Argument(
-            help="corpus, harvest, import, fit, sweep, import-dictionary, evaluate, encode, label or publish."
+            help="corpus, harvest, import, fit, sweep, import-dictionary, evaluate, encode, label, families, nightly "
+            "or publish."
         ),
     ],
     spec: SpecPath,

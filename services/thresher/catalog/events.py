@@ -1,8 +1,10 @@
-"""What happened to labels after they were published: stored beside the artifacts first, then ingested."""
+"""What happened after labels were published: stored beside the artifacts first, then ingested."""
 
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field, TypeAdapter, ValidationError
 from sqlalchemy import Connection, select
 
 from thresher.catalog.current import RETRACTION, move_pointers
@@ -10,11 +12,23 @@ from thresher.catalog.database import Catalog
 from thresher.catalog.insert import insert_same
 from thresher.catalog.tables import events, labels
 from thresher.contracts import paths
-from thresher.contracts.errors import SpecError
+from thresher.contracts.errors import IntegrityError, SpecError
 from thresher.contracts.ids import content_id
-from thresher.contracts.manifests import Record
+from thresher.contracts.manifests import NightlyManifest, Record
 from thresher.storage import ObjectStore
 from thresher.storage.artifacts import create_record
+
+NIGHT = "nightly"
+NIGHT_DETAILS = {
+    "outcome",
+    "needs_found",
+    "needs_left",
+    "states",
+    "num_changed",
+    "num_tokens_paid",
+    "started_at",
+}
+"""What of a night's manifest its event tells."""
 
 
 class LabelEvent(Record):
@@ -27,6 +41,53 @@ class LabelEvent(Record):
     reason: str
     author: str
     created_at: datetime
+
+
+class NightEvent(Record):
+    """A night of labelling ended."""
+
+    event_id: str
+    kind: Literal["nightly"]
+    night_id: str
+    details: dict[str, Any]
+    """NIGHT_DETAILS of its manifest."""
+    reason: str
+    """Its outcome, in words."""
+    author: str
+    created_at: datetime
+    """When it ended."""
+
+
+StoredEvent = Annotated[LabelEvent | NightEvent, Field(discriminator="kind")]
+EVENT: TypeAdapter[LabelEvent | NightEvent] = TypeAdapter(StoredEvent)
+
+
+def stored_events(store: ObjectStore) -> Iterator[LabelEvent | NightEvent]:
+    """Every event in the store, in the order of their ids.
+
+    Raises:
+        IntegrityError: one is damaged.
+    """
+    for info in store.list("events/"):
+        if info.key.endswith(".json"):
+            try:
+                yield EVENT.validate_json(store.get(info.key))
+            except ValidationError as error:
+                raise IntegrityError(f"{store.url}/{info.key} is truncated or of another format.") from error
+
+
+def record_night(store: ObjectStore, manifest: NightlyManifest) -> NightEvent:
+    """Put the event of a night beside the artifacts; what is there already holds."""
+    event = NightEvent(
+        event_id=content_id("event", {"event": NIGHT, "night_id": manifest.night_id}),
+        kind=NIGHT,
+        night_id=manifest.night_id,
+        details=manifest.model_dump(mode="json", include=NIGHT_DETAILS),
+        reason=manifest.fault or manifest.outcome,
+        author="nightly",
+        created_at=manifest.ended_at,
+    )
+    return create_record(store, paths.event(event.event_id), event)
 
 
 def retract(
@@ -67,9 +128,11 @@ def retract(
     return stored
 
 
-def write_event(connection: Connection, event: LabelEvent) -> None:
+def write_event(connection: Connection, event: LabelEvent | NightEvent) -> None:
     """Put an event into the catalog and let it take effect; one that is there already changes nothing."""
     insert_same(connection, events, event.model_dump())
+    if isinstance(event, NightEvent):
+        return
     dictionary = _dictionary_of(connection, event.run_id, event.label_id)
     if dictionary is not None:
         move_pointers(connection, dictionary, event.run_id)

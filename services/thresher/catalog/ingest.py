@@ -15,9 +15,12 @@ from thresher.catalog.insert import insert_same
 from thresher.catalog.stored_tables import read_stored_table
 from thresher.catalog.tables import (
     dictionaries,
+    families,
+    family_sets,
     feature_sets,
     features,
     ingested_files,
+    label_links,
     label_runs,
     labels,
     releases,
@@ -28,6 +31,7 @@ from thresher.contracts.errors import IntegrityError
 from thresher.contracts.manifests import (
     DictionaryManifest,
     DictionaryRef,
+    FamiliesManifest,
     FeaturesManifest,
     FileEntry,
     LabelManifest,
@@ -71,6 +75,16 @@ def ingest_labels(catalog: Catalog, store: ObjectStore, manifest: LabelManifest)
     write_labels(catalog.write, store, manifest)
 
 
+def ingest_families(catalog: Catalog, store: ObjectStore, manifest: FamiliesManifest) -> None:
+    """Put families and links into the catalog, and with them the features they are of.
+
+    Raises:
+        IntegrityError: a file is corrupt.
+        MissingArtifactError: the features or the dictionary are not in the store.
+    """
+    write_families(catalog.write, store, manifest)
+
+
 def ingest_release(catalog: Catalog, manifest: ReleaseManifest) -> None:
     """Put a release into the catalog."""
     write_release(catalog.write, manifest)
@@ -96,9 +110,7 @@ def write_features(transaction: Transaction, store: ObjectStore, manifest: Featu
 
 def write_labels(transaction: Transaction, store: ObjectStore, manifest: LabelManifest) -> None:
     """As ingest_labels, over any kind of transaction."""
-    ref = manifest.dictionary
-    upstream = paths.manifest(paths.features(ref.name, ref.version, manifest.corpus_id))
-    write_features(transaction, store, read_record(store, upstream, FeaturesManifest))
+    _write_features_of(transaction, store, manifest.dictionary, manifest.corpus_id)
     with transaction() as connection:
         insert_same(connection, label_runs, _label_run_row(manifest))
         if _is_complete(connection, manifest.run_id):
@@ -111,12 +123,33 @@ def write_labels(transaction: Transaction, store: ObjectStore, manifest: LabelMa
         _complete(connection, manifest)
 
 
+def write_families(transaction: Transaction, store: ObjectStore, manifest: FamiliesManifest) -> None:
+    """As ingest_families, over any kind of transaction."""
+    _write_features_of(transaction, store, manifest.dictionary, manifest.corpus_id)
+    tables = [
+        (families, manifest.families, read_stored_table(store, manifest.families, schemas.FAMILIES)),
+        (label_links, manifest.links, read_stored_table(store, manifest.links, schemas.LABEL_LINKS)),
+    ]
+    row = manifest.model_dump(mode="json", include=set(family_sets.c.keys()))
+    with transaction() as connection:
+        insert_same(connection, family_sets, row | {"dictionary": str(manifest.dictionary)})
+        for target, entry, table in tables:
+            _insert_file(connection, target, entry, table, {"families_id": manifest.families_id})
+
+
 def write_release(transaction: Transaction, manifest: ReleaseManifest) -> None:
     """As ingest_release, over any kind of transaction."""
     row = manifest.model_dump(mode="json", exclude={"files"})
     num_bytes = sum(entry.size for entry in manifest.files)
     with transaction() as connection:
         insert_same(connection, releases, row | {"num_files": len(manifest.files), "num_bytes": num_bytes})
+
+
+def _write_features_of(
+    transaction: Transaction, store: ObjectStore, ref: DictionaryRef, corpus_id: str
+) -> None:
+    upstream = paths.manifest(paths.features(ref.name, ref.version, corpus_id))
+    write_features(transaction, store, read_record(store, upstream, FeaturesManifest))
 
 
 def _read_dictionary(store: ObjectStore, ref: DictionaryRef) -> DictionaryManifest:

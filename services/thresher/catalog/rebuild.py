@@ -7,11 +7,17 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from thresher.catalog.database import Catalog
-from thresher.catalog.events import LabelEvent, write_event
+from thresher.catalog.events import stored_events, write_event
 from thresher.catalog.fulltext import clear_index
-from thresher.catalog.ingest import Transaction, write_features, write_labels, write_release
+from thresher.catalog.ingest import Transaction, write_families, write_features, write_labels, write_release
 from thresher.catalog.tables import metadata
-from thresher.contracts.manifests import FeaturesManifest, LabelManifest, Record, ReleaseManifest
+from thresher.contracts.manifests import (
+    FamiliesManifest,
+    FeaturesManifest,
+    LabelManifest,
+    Record,
+    ReleaseManifest,
+)
 from thresher.storage import ObjectStore
 from thresher.storage.artifacts import read_record
 
@@ -45,18 +51,20 @@ def _clear(connection: Connection) -> None:
 
 
 def _write_all(transaction: Transaction, store: ObjectStore) -> None:
-    for features in _records(store, "features/", "/manifest.json", FeaturesManifest):
+    for features in _manifests(store, "features/", FeaturesManifest):
         write_features(transaction, store, features)
-    for run in _records(store, "labels/", "/manifest.json", LabelManifest):
+    for run in _manifests(store, "labels/", LabelManifest):
         write_labels(transaction, store, run)
-    for release in _records(store, "releases/", "/manifest.json", ReleaseManifest):
+    for families in _manifests(store, "families/", FamiliesManifest):
+        write_families(transaction, store, families)
+    for release in _manifests(store, "releases/", ReleaseManifest):
         write_release(transaction, release)
-    for event in _records(store, "events/", ".json", LabelEvent):
+    for event in stored_events(store):
         with transaction() as connection:
             write_event(connection, event)
 
 
-def _records(store: ObjectStore, prefix: str, suffix: str, model: type[RecordT]) -> Iterator[RecordT]:
+def _manifests(store: ObjectStore, prefix: str, model: type[RecordT]) -> Iterator[RecordT]:
     for info in store.list(prefix):
-        if info.key.endswith(suffix):
+        if info.key.endswith("/manifest.json"):
             yield read_record(store, info.key, model)

@@ -186,6 +186,46 @@ current_labels = Table(
     Index(None, "run_id", "label_id"),
 )
 
+family_sets = Table(
+    "family_sets",
+    metadata,
+    Column("families_id", String, primary_key=True),
+    Column("dictionary", ForeignKey("dictionaries.dictionary"), nullable=False, index=True),
+    Column("features_id", ForeignKey("feature_sets.features_id"), nullable=False),
+    Column("labels_sha256", String, nullable=False),
+    Column("num_labels", Integer, nullable=False),
+    Column("num_families", Integer, nullable=False),
+    Column("num_links", JSON, nullable=False, comment="by kind"),
+    Column("code_version", String, nullable=False),
+)
+
+families = Table(
+    "families",
+    metadata,
+    Column("families_id", ForeignKey("family_sets.families_id"), primary_key=True),
+    Column("feature", Integer, primary_key=True),
+    Column("family_id", String, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("run_id", String, nullable=False, comment="of its label"),
+    Column("label_id", String, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("similarity", Double, nullable=False),
+    Index(None, "families_id", "family_id"),
+)
+
+label_links = Table(
+    "label_links",
+    metadata,
+    Column("families_id", ForeignKey("family_sets.families_id"), primary_key=True),
+    Column("feature", Integer, primary_key=True),
+    Column("other", Integer, primary_key=True, comment="larger than feature"),
+    Column("kind", String, nullable=False, comment="duplicate, synonym or confusable"),
+    Column("text_similarity", Double, nullable=False),
+    Column("decoder_cosine", Double),
+    Column("cofiring", Double, nullable=False),
+    Index(None, "families_id", "other"),
+)
+
 releases = Table(
     "releases",
     metadata,
@@ -204,8 +244,10 @@ events = Table(
     metadata,
     Column("event_id", String, primary_key=True),
     Column("kind", String, nullable=False),
-    Column("run_id", String, nullable=False),
-    Column("label_id", String, nullable=False),
+    Column("run_id", String, comment="of a label's event"),
+    Column("label_id", String),
+    Column("night_id", String, comment="of a night's event"),
+    Column("details", JSON, comment="what a night did, in figures"),
     Column("reason", Text, nullable=False),
     Column("author", String, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),

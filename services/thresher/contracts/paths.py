@@ -38,8 +38,23 @@ def release(name: str, version: str) -> str:
     return f"releases/{name}/{version}"
 
 
+def families(name: str, version: str, families_id: str) -> str:
+    """Links between labels of a dictionary, and the families that they make."""
+    return f"families/{name}/{version}/{families_id}"
+
+
+def nightly(night_id: str) -> str:
+    """The report of one night of labelling."""
+    return f"nightlies/{night_id}"
+
+
+def fence(name: str) -> str:
+    """Folder of the log by which one holder at a time commits."""
+    return f"fences/{name}"
+
+
 def event(event_id: str) -> str:
-    """One thing that happened to a published label, such as a retraction."""
+    """One thing that happened: a retraction of a published label, a night of labelling."""
     return f"events/{event_id}.json"
 
 

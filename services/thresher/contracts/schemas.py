@@ -185,6 +185,29 @@ RESPONSES = pa.schema(
     ]
 )
 
+LABEL_LINKS = pa.schema(
+    [
+        pa.field("feature", pa.int32(), nullable=False),
+        pa.field("other", pa.int32(), nullable=False),  # larger than feature
+        pa.field("kind", pa.string(), nullable=False),  # duplicate, synonym or confusable
+        pa.field("text_similarity", pa.float64(), nullable=False),
+        pa.field("decoder_cosine", pa.float64()),  # null where the weights were not there
+        pa.field("cofiring", pa.float64(), nullable=False),  # shared share of the exemplar windows
+    ]
+)
+
+FAMILIES = pa.schema(
+    [
+        pa.field("family_id", pa.string(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("feature", pa.int32(), nullable=False),
+        pa.field("run_id", pa.string(), nullable=False),  # of its label
+        pa.field("label_id", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("similarity", pa.float64(), nullable=False),  # of its text to the family's name
+    ]
+)
+
 TABLES: dict[str, pa.Schema] = {
     "sequences": SEQUENCES,
     "rows": ROWS,
@@ -195,5 +218,7 @@ TABLES: dict[str, pa.Schema] = {
     "labels": LABELS,
     "scores": SCORES,
     "responses": RESPONSES,
+    "label_links": LABEL_LINKS,
+    "families": FAMILIES,
 }
 """What `schemas/arrow.txt` is generated from."""

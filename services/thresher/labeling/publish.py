@@ -11,17 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import thresher
+from thresher.contracts import paths
 from thresher.contracts.ids import content_id
 from thresher.contracts.manifests import FeaturesManifest, FileEntry, LabelManifest, LinearCalibration
 from thresher.contracts.schemas import LABELS, SCORES
 from thresher.labeling.labels import Label
 from thresher.labeling.ledger.ledger import Ledger
 from thresher.labeling.scorers.intervals import interval_method
-from thresher.labeling.scorers.simulated import Simulator
 from thresher.labeling.scores import Score
 from thresher.labeling.spec import LabelSpec
 from thresher.storage import ObjectStore
-from thresher.storage.artifacts import check_sizes, publish_manifest, put_file
+from thresher.storage.artifacts import check_sizes, create_record, put_hashed_file
 
 ROWS_PER_PART = 65_536
 NEVER = datetime.fromtimestamp(0, UTC)
@@ -35,12 +35,14 @@ class RunRecord:
     run_id: str
     artifact: str
     features: FeaturesManifest
+    calibrations: Mapping[str, LinearCalibration | None]
+    """Of the simulators."""
 
 
 def publish_run(
     store: ObjectStore, record: RunRecord, labels: Sequence[Label], scores: Sequence[Score], ledger: Ledger
 ) -> LabelManifest:
-    """Write the tables, then the manifest."""
+    """Write the tables, then the manifest; if another attempt at the run was first, its manifest holds."""
     label_files = _put_parts(store, record, "labels", label_rows(record, labels), LABELS)
     score_files = _put_parts(store, record, "scores", score_rows(record, scores), SCORES)
     responses, totals = ledger.parts(), ledger.totals()
@@ -55,7 +57,7 @@ def publish_run(
         num_features=len(labels),
         states=dict(sorted(Counter(str(label.state) for label in labels).items())),
         mean_scores=mean_scores(scores),
-        calibrations=calibrations(scores),
+        calibrations=calibrations(record, scores),
         simulator_digit_mass=fmean(masses) if masses else None,
         num_calls=totals.num_calls,
         num_prompt_tokens=totals.num_prompt_tokens,
@@ -65,16 +67,14 @@ def publish_run(
         responses=responses,
         code_version=thresher.__version__,
     )
-    return publish_manifest(store, record.artifact, manifest)
+    return create_record(store, paths.manifest(record.artifact), manifest)
 
 
-def calibrations(scores: Sequence[Score]) -> dict[str, LinearCalibration]:
+def calibrations(record: RunRecord, scores: Sequence[Score]) -> dict[str, LinearCalibration]:
     """Of the simulators that made these scores."""
-    simulators = {score.scorer.name: score.scorer for score in scores if isinstance(score.scorer, Simulator)}
+    made = {score.score_type for score in scores}
     return {
-        name: simulator.calibration
-        for name, simulator in sorted(simulators.items())
-        if simulator.calibration is not None
+        name: line for name, line in sorted(record.calibrations.items()) if line is not None and name in made
     }
 
 
@@ -127,15 +127,15 @@ def score_rows(record: RunRecord, scores: Sequence[Score]) -> list[dict[str, Any
 
 
 def _score_row(record: RunRecord, score: Score) -> dict[str, Any]:
-    endpoint, outcome, spec = score.scorer.endpoint, score.outcome, record.spec
+    outcome, spec = score.outcome, record.spec
     num_looks = 1 if spec.stopping is None else len(spec.stopping.looks)
     content: Mapping[str, Any] = {
         "label_id": score.label_id,
         "feature": score.feature,
         "score_type": score.score_type,
         "shuffled": score.shuffled,
-        "scorer_model": endpoint.model,
-        "scorer_revision": endpoint.revision,
+        "scorer_model": score.scorer.model,
+        "scorer_revision": score.scorer.revision,
         "qualified": None,
         "prompt_sha256": score.scorer.prompt_sha256,
         "value": outcome.estimate.value,
@@ -160,14 +160,15 @@ def _put_parts(
     return [
         _put_table(
             store,
-            f"{record.artifact}/{name}-{index:06d}.parquet",
+            f"{record.artifact}/{name}-{index:06d}",
             pa.Table.from_pylist(rows[start : start + ROWS_PER_PART], schema=schema),
         )
         for index, start in enumerate(range(0, max(len(rows), 1), ROWS_PER_PART))
     ]
 
 
-def _put_table(store: ObjectStore, key: str, table: pa.Table) -> FileEntry:
+def _put_table(store: ObjectStore, stem: str, table: pa.Table) -> FileEntry:
+    """Named by its bytes: of two attempts at one run, neither writes over what the other's manifest names."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    return put_file(store, key, sink.getvalue().to_pybytes())
+    return put_hashed_file(store, stem, ".parquet", sink.getvalue().to_pybytes())

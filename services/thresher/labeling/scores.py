@@ -17,13 +17,22 @@ from thresher.runtime.progress import Meter
 
 
 @dataclass(frozen=True)
+class ScorerIdentity:
+    """Who scored, with which words."""
+
+    model: str
+    revision: str
+    prompt_sha256: str
+
+
+@dataclass(frozen=True)
 class Score:
     """A row of the scores table, without what all rows of a run share."""
 
     label_id: str
     feature: int
     score_type: str
-    scorer: Scorer
+    scorer: ScorerIdentity
     shuffled: bool
     outcome: Outcome
 
@@ -119,4 +128,6 @@ def passes(scores: Sequence[Score], cascade: CascadeSpec) -> bool:
 
 
 def _row(contest: Contest, index: int, score_type: str, scorer: Scorer, outcome: Outcome) -> Score:
-    return Score(contest.claims[index].label_id, contest.feature, score_type, scorer, index > 0, outcome)
+    endpoint = scorer.endpoint
+    identity = ScorerIdentity(endpoint.model, endpoint.revision, scorer.prompt_sha256)
+    return Score(contest.claims[index].label_id, contest.feature, score_type, identity, index > 0, outcome)

@@ -110,6 +110,11 @@ class LabelSpec(Spec):
     """Confidence intervals."""
     budget: BudgetSpec = BudgetSpec()
     """Hard stop."""
+    workers: Annotated[int, Field(ge=0, json_schema_extra=Operational)] = 0
+    """Ray actors among which features are dealt; with 0 or 1 this process does it all. Each has the endpoint's
+    concurrency for itself."""
+    attempt: Annotated[int, Field(ge=0)] = 0
+    """Tells runs apart that are otherwise the same. Raise it to ask again for what failed: stored answers are found."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of every sample, of the baseline and of the explainer's decoding."""
 

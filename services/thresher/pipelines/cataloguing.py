@@ -6,8 +6,22 @@ from contextlib import contextmanager
 
 from thresher.catalog import Catalog, open_catalog
 from thresher.catalog.database import DEFAULT_URL
-from thresher.catalog.ingest import ingest_dictionary, ingest_features, ingest_labels, ingest_release
-from thresher.contracts.manifests import DictionaryManifest, FeaturesManifest, LabelManifest, ReleaseManifest
+from thresher.catalog.events import record_night, write_event
+from thresher.catalog.ingest import (
+    ingest_dictionary,
+    ingest_families,
+    ingest_features,
+    ingest_labels,
+    ingest_release,
+)
+from thresher.contracts.manifests import (
+    DictionaryManifest,
+    FamiliesManifest,
+    FeaturesManifest,
+    LabelManifest,
+    NightlyManifest,
+    ReleaseManifest,
+)
 from thresher.storage import open_store
 
 CATALOG_VARIABLE = "THRESHER_CATALOG"
@@ -44,6 +58,19 @@ def catalogue_labels(root: str, manifest: LabelManifest) -> None:
     """Enter a run's labels and scores; does nothing if they are in."""
     with the_catalog() as catalog:
         ingest_labels(catalog, open_store(root), manifest)
+
+
+def catalogue_families(root: str, manifest: FamiliesManifest) -> None:
+    """Enter links and families of labels; does nothing if they are in."""
+    with the_catalog() as catalog:
+        ingest_families(catalog, open_store(root), manifest)
+
+
+def catalogue_night(root: str, manifest: NightlyManifest) -> None:
+    """Enter the event of a night; does nothing if it is in."""
+    event = record_night(open_store(root), manifest)
+    with the_catalog() as catalog, catalog.write() as connection:
+        write_event(connection, event)
 
 
 def catalogue_release(manifest: ReleaseManifest) -> None:

@@ -13,6 +13,8 @@ from thresher.dictionary.spec import FitSpec
 from thresher.dictionary.sweep.spec import SweepSpec
 from thresher.evaluation.splice.spec import EvaluateSpec
 from thresher.harvest.spec import HarvestSpec
+from thresher.labeling.families.spec import FamiliesSpec
+from thresher.labeling.nightly.spec import NightlySpec
 from thresher.labeling.spec import LabelSpec
 from thresher.pipelines.encode import EncodeSpec
 from thresher.release.spec import PublishSpec
@@ -97,6 +99,21 @@ def run_label(spec: LabelSpec) -> str:
     return manifest.run_id
 
 
+def run_families(spec: FamiliesSpec) -> str:
+    from thresher.labeling.families.run import families
+    from thresher.pipelines.cataloguing import catalogue_families
+
+    manifest = families(spec)
+    catalogue_families(spec.root, manifest)
+    return manifest.families_id
+
+
+def run_nightly(spec: NightlySpec) -> str:
+    from thresher.pipelines.nightly import run_nightly
+
+    return run_nightly(spec).night_id
+
+
 def run_publish(spec: PublishSpec) -> str:
     from thresher.pipelines.cataloguing import catalogue_release
     from thresher.release.publish import publish
@@ -118,6 +135,8 @@ STAGES = {
         Stage("evaluate", EvaluateSpec, run_evaluate),
         Stage("encode", EncodeSpec, run_encode),
         Stage("label", LabelSpec, run_label),
+        Stage("families", FamiliesSpec, run_families),
+        Stage("nightly", NightlySpec, run_nightly),
         Stage("publish", PublishSpec, run_publish),
     )
 }

@@ -36,4 +36,12 @@ def test_example_specs_are_valid(file: Path):
 
 def test_there_are_examples():
     assert DEMO
-    assert {file.parent.name for file in OTHERS} >= {"fit", "sweep", "harvest", "import", "evaluate"}
+    assert {file.parent.name for file in OTHERS} >= {
+        "fit",
+        "sweep",
+        "harvest",
+        "import",
+        "evaluate",
+        "nightly",
+        "families",
+    }

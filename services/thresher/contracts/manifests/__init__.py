@@ -22,6 +22,7 @@ from thresher.contracts.manifests.evaluation import (
     SpliceMetrics,
     SpliceResult,
 )
+from thresher.contracts.manifests.families import FamiliesManifest
 from thresher.contracts.manifests.features import FeaturesManifest
 from thresher.contracts.manifests.harvest import (
     DictionaryRef,
@@ -36,6 +37,7 @@ from thresher.contracts.manifests.harvest import (
 )
 from thresher.contracts.manifests.labels import LabelManifest, LinearCalibration
 from thresher.contracts.manifests.metrics import NormBand, ReconstructionMetrics
+from thresher.contracts.manifests.nightly import BatchOutcome, NightBatch, NightlyManifest, NightOutcome
 from thresher.contracts.manifests.record import FileEntry, Record
 from thresher.contracts.manifests.release import ReleaseFile, ReleaseGroup, ReleaseManifest
 from thresher.contracts.manifests.sweep import SweepManifest
@@ -46,6 +48,8 @@ MANIFEST_KINDS: Mapping[str, type[Record]] = {
     "dictionaries": DictionaryManifest,
     "features": FeaturesManifest,
     "labels": LabelManifest,
+    "families": FamiliesManifest,
+    "nightlies": NightlyManifest,
     "evaluations": EvaluationManifest,
     "releases": ReleaseManifest,
     "sweeps": SweepManifest,
@@ -55,6 +59,7 @@ MANIFEST_KINDS: Mapping[str, type[Record]] = {
 __all__ = [
     "MANIFEST_KINDS",
     "SPLITS",
+    "BatchOutcome",
     "CorpusManifest",
     "DictionaryManifest",
     "DictionaryOrigin",
@@ -63,6 +68,7 @@ __all__ = [
     "EncodingName",
     "EngineProvenance",
     "EvaluationManifest",
+    "FamiliesManifest",
     "FeaturesManifest",
     "FileEntry",
     "HarvestManifest",
@@ -71,6 +77,9 @@ __all__ = [
     "LinearCalibration",
     "MixedHarvest",
     "ModelIdentity",
+    "NightBatch",
+    "NightOutcome",
+    "NightlyManifest",
     "NormBand",
     "OriginFile",
     "OutlierRow",

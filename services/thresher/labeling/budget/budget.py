@@ -37,6 +37,14 @@ class Budget:
             )
         self._num_committed += num_tokens
 
+    @property
+    def is_limited(self) -> bool:
+        return self._max_tokens is not None
+
+    def exhaust(self) -> None:
+        """Refuse from now on, as another that shares the limit has been."""
+        self._exhausted = True
+
     def settle(self, num_reserved: int, num_used: int) -> None:
         """Replace a reservation by what was used (0 for a request that failed)."""
         self._num_committed += num_used - num_reserved

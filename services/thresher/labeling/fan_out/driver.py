@@ -1,0 +1,142 @@
+"""The driver's end: ranges of features dealt to workers, lost workers replaced, results in order."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from thresher.contracts.errors import ClusterError
+from thresher.labeling.budget.budget import Budget
+from thresher.labeling.fan_out.kept_budget import start_keeper
+from thresher.labeling.fan_out.worker import LabelWorker
+from thresher.labeling.labels import Label
+from thresher.labeling.opening import OpenRun
+from thresher.labeling.scorers.calibration import Calibrations, FeatureReadings
+from thresher.labeling.scores import Contest, Score
+from thresher.labeling.selection import SelectedFeature
+from thresher.runtime.progress import Meter
+from thresher.runtime.ray_cluster import connect
+
+logger = logging.getLogger(__name__)
+
+MAX_RANGE = 32
+RANGES_A_WORKER = 4
+"""At least so many, so that a slow one delays the end little."""
+MAX_LOSSES_A_WORKER = 3
+ItemT = TypeVar("ItemT")
+Method = Literal["explain", "calibration_readings", "score"]
+
+
+def ranges(items: Sequence[ItemT], num_workers: int) -> list[Sequence[ItemT]]:
+    """Consecutive parts, of one size but for the last."""
+    size = max(1, min(MAX_RANGE, -(-len(items) // (num_workers * RANGES_A_WORKER))))
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+class FanOut:
+    """Workers of one run, for as long as the block lasts.
+
+    A range whose worker is lost is given to another, which finds the answers that were stored. A worker that Ray
+    cannot place yet joins later; the others go on without it.
+    """
+
+    def __init__(self, run: OpenRun, budget: Budget) -> None:
+        self._run, self._budget = run, budget
+        self._num_workers = run.spec.workers
+        self._num_losses = 0
+        self._workers: list[Any] = []
+        self._keeper: Any | None = None
+
+    async def __aenter__(self) -> Self:
+        connect()
+        self._keeper = start_keeper(self._budget) if self._budget.is_limited else None
+        self._workers = [self._start() for _ in range(self._num_workers)]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for actor in self._workers if self._keeper is None else [*self._workers, self._keeper]:
+            ray.kill(actor)
+
+    async def explain(self, selected: Sequence[SelectedFeature], meter: Meter) -> list[Label]:
+        """As Workshop.explain. Raises: ClusterError, if workers are lost again and again."""
+        return await self._map("explain", selected, meter)
+
+    async def calibration_readings(
+        self, own: Sequence[tuple[int, str]], meter: Meter
+    ) -> list[FeatureReadings]:
+        """As Workshop.calibration_readings. Raises: as explain."""
+        return await self._map("calibration_readings", own, meter)
+
+    async def score(self, listed: Sequence[Contest], calibrations: Calibrations, meter: Meter) -> list[Score]:
+        """As Workshop.score. Raises: as explain."""
+        found = await self._map("score", listed, meter, calibrations)
+        return [score for scores in found for score in scores]
+
+    async def _map(self, method: Method, items: Sequence[Any], meter: Meter, *others: Any) -> list[Any]:
+        """What the method makes of each item, in order."""
+        parts = ranges(items, self._num_workers)
+        left, results = deque(range(len(parts))), dict[int, list[Any]]()
+        all_done = asyncio.Event()
+        if not parts:
+            return []
+
+        async def work(place: int) -> None:
+            await self._call(place, "process")
+            while not all_done.is_set():
+                if not left:
+                    await asyncio.sleep(0.1)  # a range of a lost worker may come back
+                    continue
+                index = left.popleft()
+                try:
+                    results[index] = await self._call(place, method, parts[index], *others)
+                except RayActorError as error:
+                    left.append(index)
+                    self._replace(place, error)
+                    continue
+                meter.advance(len(parts[index]))
+                if len(results) == len(parts):
+                    all_done.set()
+
+        await _until_first_end([asyncio.create_task(work(place)) for place in range(self._num_workers)])
+        if self._keeper is not None and await self._keeper.is_exhausted.remote():
+            self._budget.exhaust()
+        return [row for index in range(len(parts)) for row in results[index]]
+
+    async def _call(self, place: int, method: str, *arguments: Any) -> Any:
+        try:
+            return await getattr(self._workers[place], method).remote(*arguments)
+        except RayTaskError as error:
+            raise error.cause or error from error
+
+    def _start(self) -> Any:
+        worker = ray.remote(num_cpus=1, max_restarts=0)(LabelWorker)
+        return worker.remote(self._run.spec.model_dump_json(), self._keeper)
+
+    def _replace(self, place: int, error: RayActorError) -> None:
+        self._num_losses += 1
+        if self._num_losses > MAX_LOSSES_A_WORKER * self._num_workers:
+            raise ClusterError(
+                f"Workers were lost {self._num_losses} times, the last: {error} What was answered is stored: mend "
+                "the cause and run again."
+            ) from error
+        logger.warning("A worker was lost, another takes its place: %s", error)
+        self._workers[place] = self._start()
+
+
+async def _until_first_end(tasks: Sequence["asyncio.Task[None]"]) -> None:
+    """Until one task ends: then all is done, or it failed. The others are let go."""
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

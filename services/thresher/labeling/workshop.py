@@ -1,0 +1,128 @@
+"""What features are explained and scored with: built alike for a run in this process and in each of its workers."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+from thresher.labeling.budget.budget import Budget
+from thresher.labeling.budget.estimate import estimate_tokens
+from thresher.labeling.endpoints.probe import check_model
+from thresher.labeling.exchanges import Exchanges
+from thresher.labeling.exemplars.book import ExemplarBook
+from thresher.labeling.explainers.build import ExplainerTools, build_explainer
+from thresher.labeling.explainers.choice import CandidateChooser
+from thresher.labeling.explainers.spec import SelfExplainingSpec, gives_several
+from thresher.labeling.labels import Label, LabelMaker
+from thresher.labeling.ledger.exchange import Exchange
+from thresher.labeling.ledger.ledger import Ledger
+from thresher.labeling.opening import OpenRun
+from thresher.labeling.scorers.build import ScorerTools, build_scorers, check_scorers
+from thresher.labeling.scorers.calibration import (
+    Calibrations,
+    FeatureReadings,
+    calibration_readings,
+    set_calibrations,
+)
+from thresher.labeling.scorers.reading import Sampling
+from thresher.labeling.scorers.sequential import SequentialScoring
+from thresher.labeling.scores import Contest, Score, ScoreMaker
+from thresher.labeling.selection import SelectedFeature
+from thresher.runtime.progress import Meter
+
+
+class Shop(Protocol):
+    """Who explains and scores: this process, or workers."""
+
+    async def explain(self, selected: Sequence[SelectedFeature], meter: Meter) -> list[Label]: ...
+
+    async def calibration_readings(
+        self, own: Sequence[tuple[int, str]], meter: Meter
+    ) -> list[FeatureReadings]: ...
+
+    async def score(
+        self, listed: Sequence[Contest], calibrations: Calibrations, meter: Meter
+    ) -> list[Score]: ...
+
+
+class Workshop:
+    """Explains and scores features, over one ledger and within one budget."""
+
+    def __init__(self, run: OpenRun, ledger: Ledger, budget: Budget) -> None:
+        spec = run.spec
+        self._run, self._spec = run, spec
+        self._exchanges = Exchanges(spec.endpoint, ledger, budget)
+        self._sequential = SequentialScoring(spec.bootstrap, spec.stopping, spec.seed)
+        sampling = Sampling(spec.seed, self._sequential.num_batches)
+        self._scorers = build_scorers(spec, ScorerTools(run.tokenizer, self._exchanges.of, sampling))
+        self._explainer = build_explainer(spec.explainer, self._explainer_tools())
+        self._book: ExemplarBook | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._exchanges.__aexit__(kind, error, trace)
+
+    def open_book(self, features: Sequence[int]) -> None:
+        """Read the exemplars of the features that are to be worked on next."""
+        self._book = self._run.book(features)
+
+    def estimate(self, selected: Sequence[SelectedFeature]) -> int:
+        """Tokens that labels and scores of the features will take at the most."""
+        num_shuffles = self._spec.baseline.num_shuffles
+        return estimate_tokens(self._open_book, selected, self._explainer, self._scorers, num_shuffles)
+
+    async def probe(self) -> None:
+        """Check that every endpoint does what will be asked of it. Raises: EndpointError, SpecError."""
+        for client in self._exchanges.clients:
+            await check_model(client)
+        await check_scorers(self._spec, self._exchanges.clients[0], self._run.tokenizer)
+
+    async def explain(self, selected: Sequence[SelectedFeature], meter: Meter) -> list[Label]:
+        """Labels in the order of the features, whose book is open. Raises: as LabelMaker.make."""
+        maker = LabelMaker(self._spec, self._open_book, self._explainer, self._chooser())
+        return await maker.make(selected, meter)
+
+    async def calibration_readings(
+        self, own: Sequence[tuple[int, str]], meter: Meter
+    ) -> list[FeatureReadings]:
+        """What simulators are calibrated with, of features and their labels. Raises: as ScoreMaker.make."""
+        found = await calibration_readings(
+            self._scorers, own, self._open_book, self._spec.endpoint.concurrency
+        )
+        meter.advance(len(own))
+        return found
+
+    async def score(self, listed: Sequence[Contest], calibrations: Calibrations, meter: Meter) -> list[Score]:
+        """Scores in the order of the contests, whose features' book is open. Raises: as ScoreMaker.make."""
+        set_calibrations(self._scorers, calibrations)
+        maker = ScoreMaker(self._spec, self._open_book, self._scorers, self._sequential)
+        return await maker.make(listed, meter)
+
+    @property
+    def _open_book(self) -> ExemplarBook:
+        assert self._book is not None, "a book is opened first"
+        return self._book
+
+    def _chooser(self) -> CandidateChooser:
+        named = [scorer for scorer in self._scorers if scorer.name == self._spec.choice.by]
+        return CandidateChooser(named[0] if gives_several(self._spec.explainer) else None)
+
+    def _explainer_tools(self) -> ExplainerTools:
+        run = self._run
+
+        def subject_of(spec: SelfExplainingSpec) -> Exchange:
+            from thresher.labeling.explainers.open_subject import open_subject
+
+            wanted = [item.feature for item in run.selected]
+            return self._exchanges.around(open_subject(run.store, run.features, spec, wanted))
+
+        return ExplainerTools(
+            tokenizer=run.tokenizer,
+            seed=run.spec.seed,
+            exchange_of=self._exchanges.of,
+            subject_of=subject_of,
+            dictionary_sha256=run.features.dictionary.weights_sha256,
+        )
