@@ -102,10 +102,8 @@ class Bench:
             },
         )
         if done.returncode != 0:
-            return {
-                "failed": (done.stderr.strip().splitlines() or ["no output"])[-1][:300],
-                "stderr": done.stderr,
-            }
+            lines = [line for line in done.stderr.splitlines() if "Error" in line]
+            return {"failed": (lines or done.stderr.splitlines() or ["no output"])[-1][:300]}
         return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
     def judge(
