@@ -162,7 +162,7 @@ def main_part(bench: Bench, profile: str, num_latents: int, options: argparse.Na
             "ours, detection alone": bench.run("ours", f"alone-{profile}", server, spec={"simulation": None}),
             "Delphi": bench.run("delphi", f"default-{profile}", server, **DELPHI),
             "Delphi, a latent at a time": bench.run(
-                "delphi", f"one-{profile}", server, **DELPHI | {"latents_at_once": 1}
+                "delphi", f"one-{profile}", server, **DELPHI | {"latents_at_once": 1, "num_latents": 4}
             ),
         }
         judged = {

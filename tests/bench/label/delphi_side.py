@@ -130,7 +130,7 @@ def main(case: Case) -> None:
 
     with Meter(case) as meter:
         asyncio.run(run())
-    say({**meter.measured, "labels": labels, "answers": answers})
+    say({**meter.measured, "labels": labels, "answers": answers, "num_latents": len(latents)})
 
 
 if __name__ == "__main__":

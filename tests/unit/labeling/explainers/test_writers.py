@@ -46,7 +46,7 @@ def test_activations_shows_the_strongest_then_others_spread_over_the_strata(evid
     strongest = ActivationsWriter(ActivationsSpec(num_exemplars=3), 0).shown(evidence)
     assert [(item.kind, item.rank) for item in strongest] == [("top", 0), ("top", 1), ("top", 2)]
     more = ActivationsWriter(ActivationsSpec(num_exemplars=3, num_quantile=4), 0).shown(evidence)
-    assert more[:3] == strongest
+    assert [(item.kind, item.rank) for item in more[:3]] == [("top", 0), ("top", 1), ("top", 2)]
     assert [(item.kind, item.rank) for item in more[3:]] == [("quantile", rank) for rank in (0, 2, 4, 6)]
 
 
