@@ -13,6 +13,7 @@ from thresher.labeling.exemplars.book import ExemplarBook
 from thresher.labeling.explainers.build import check_evidence
 from thresher.labeling.explainers.spec import subject_folders
 from thresher.labeling.ledger.ledger import Ledger
+from thresher.labeling.qualification.records import Qualified, find_qualifications
 from thresher.labeling.selection import SelectedFeature, select_features
 from thresher.labeling.spec import LabelSpec
 from thresher.runtime.model_identity import identify_model, tokenizer_sha256
@@ -30,6 +31,7 @@ class OpenRun:
     run_id: str
     tokenizer: PromptTokenizer
     selected: list[SelectedFeature]
+    qualified: Qualified
 
     @property
     def artifact(self) -> str:
@@ -60,9 +62,10 @@ def open_run(spec: LabelSpec) -> OpenRun:
     """
     store = open_store(spec.root)
     features = read_features(store, spec)
+    qualified = find_qualifications(store, spec)
     tokenizer = PromptTokenizer(spec.tokenizer)
     selected = select_features(store, features, spec.features)
-    return OpenRun(store, spec, features, run_id_of(spec, features), tokenizer, selected)
+    return OpenRun(store, spec, features, run_id_of(store, spec, features), tokenizer, selected, qualified)
 
 
 def read_features(store: ObjectStore, spec: LabelSpec) -> FeaturesManifest:
@@ -71,14 +74,18 @@ def read_features(store: ObjectStore, spec: LabelSpec) -> FeaturesManifest:
     return read_record(store, paths.manifest(paths.features(name, version, spec.corpus)), FeaturesManifest)
 
 
-def run_id_of(spec: LabelSpec, features: FeaturesManifest) -> str:
-    """Over everything that determines what the run makes."""
+def run_id_of(store: ObjectStore, spec: LabelSpec, features: FeaturesManifest) -> str:
+    """Over everything that determines what the run makes.
+
+    A run whose scorers have been qualified since is another one: it finds all answers stored, and marks its scores.
+    """
     return content_id(
         "label_run",
         {
             "spec": spec.identity(),
             "features_id": features.features_id,
             "tokenizer_sha256": tokenizer_sha256("tokenizer", spec.tokenizer),
+            "qualified": find_qualifications(store, spec),
             "subjects": [identify_model(folder).weights_sha256 for folder in subject_folders(spec.explainer)],
             "code_version": thresher.__version__,
         },

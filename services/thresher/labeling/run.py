@@ -59,7 +59,8 @@ def find_labels(spec: LabelSpec) -> LabelManifest | None:
 
 def label_run_id(spec: LabelSpec) -> str:
     """Id of the run that `label` would make."""
-    return run_id_of(spec, read_features(open_store(spec.root), spec))
+    store = open_store(spec.root)
+    return run_id_of(store, spec, read_features(store, spec))
 
 
 def estimate(spec: LabelSpec) -> int:
@@ -104,7 +105,7 @@ async def _work(run: OpenRun, shop: Shop, budget: Budget, guard: RunGuard) -> La
             "budget.max_tokens = %d is reached: the rest is in state over_budget.", spec.budget.max_tokens
         )
     guard.check()
-    record = RunRecord(spec, run.run_id, run.artifact, run.features, calibrations)
+    record = RunRecord(spec, run.run_id, run.artifact, run.features, calibrations, run.qualified)
     return publish_run(run.store, record, labels, scores, run.ledger())
 
 

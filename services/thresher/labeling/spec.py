@@ -15,11 +15,13 @@ from thresher.labeling.explainers.spec import (
     SingleTokenSpec,
     gives_several,
 )
+from thresher.labeling.qualification.spec import QualificationSpec
 from thresher.labeling.scorers.spec import (
     BootstrapSpec,
     CascadeSpec,
     ChatSimulationSpec,
     DetectionSpec,
+    EmbeddingSpec,
     FuzzingSpec,
     IntruderSpec,
     SimulationSpec,
@@ -29,6 +31,7 @@ from thresher.labeling.scorers.spec import (
 
 Operational = {"operational": True}
 SCORERS = (
+    "embedding",
     "detection",
     "fuzzing",
     "intruder",
@@ -90,6 +93,8 @@ class LabelSpec(Spec):
     """Simulation scoring, or null to leave it out: it needs an endpoint that returns prompt log-probabilities."""
     detection: DetectionSpec | None = DetectionSpec()
     """Detection scoring, or null to leave it out."""
+    embedding: EmbeddingSpec | None = None
+    """Similarity of embeddings, or null to leave it out."""
     fuzzing: FuzzingSpec | None = None
     """Fuzzing, or null to leave it out."""
     intruder: IntruderSpec | None = None
@@ -106,6 +111,8 @@ class LabelSpec(Spec):
     """Cheap scorers first, the others for labels that pass; null runs all on all."""
     baseline: BaselineSpec = BaselineSpec()
     """Shuffled labels."""
+    qualification: Annotated[QualificationSpec, Field(json_schema_extra=Operational)] = QualificationSpec()
+    """How `--qualify` tries the scorers; of no effect on labels."""
     bootstrap: BootstrapSpec = BootstrapSpec()
     """Confidence intervals."""
     budget: BudgetSpec = BudgetSpec()

@@ -38,6 +38,7 @@ from thresher.contracts.manifests.harvest import (
 from thresher.contracts.manifests.labels import LabelManifest, LinearCalibration
 from thresher.contracts.manifests.metrics import NormBand, ReconstructionMetrics
 from thresher.contracts.manifests.nightly import BatchOutcome, NightBatch, NightlyManifest, NightOutcome
+from thresher.contracts.manifests.qualification import PlantedScores, QualificationRecord, Separation
 from thresher.contracts.manifests.record import FileEntry, Record
 from thresher.contracts.manifests.release import ReleaseFile, ReleaseGroup, ReleaseManifest
 from thresher.contracts.manifests.sweep import SweepManifest
@@ -83,11 +84,14 @@ __all__ = [
     "NormBand",
     "OriginFile",
     "OutlierRow",
+    "PlantedScores",
+    "QualificationRecord",
     "ReconstructionMetrics",
     "Record",
     "ReleaseFile",
     "ReleaseGroup",
     "ReleaseManifest",
+    "Separation",
     "SequenceFile",
     "ShardCommit",
     "SiteFile",
