@@ -42,6 +42,14 @@ def text(kind: ExemplarKind, document: str, tokens: tuple[str, ...], firing: boo
     return Exemplar(kind, 0, None, document, 0, 0, tokens, activations)
 
 
+def test_activations_shows_the_strongest_then_others_spread_over_the_strata(evidence) -> None:
+    strongest = ActivationsWriter(ActivationsSpec(num_exemplars=3), 0).shown(evidence)
+    assert [(item.kind, item.rank) for item in strongest] == [("top", 0), ("top", 1), ("top", 2)]
+    more = ActivationsWriter(ActivationsSpec(num_exemplars=3, num_quantile=4), 0).shown(evidence)
+    assert [(item.kind, item.rank) for item in more[:3]] == [("top", 0), ("top", 1), ("top", 2)]
+    assert [(item.kind, item.rank) for item in more[3:]] == [("quantile", rank) for rank in (0, 2, 4, 6)]
+
+
 def test_contrastive_shows_hard_negatives_of_every_kind(evidence) -> None:
     writer = ContrastiveWriter(ContrastiveSpec(num_firing=4, num_silent=6), seed=0)
     shown = writer.shown(evidence)
