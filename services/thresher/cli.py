@@ -129,8 +129,20 @@ def encode(spec: SpecPath, overrides: Overrides) -> None:
 
 
 @app.command()
-def label(spec: SpecPath, overrides: Overrides) -> None:
+def label(
+    spec: SpecPath,
+    overrides: Overrides,
+    qualify: Annotated[
+        bool, typer.Option("--qualify", help="Label nothing: try the spec's scorers on planted features.")
+    ] = False,
+) -> None:
     """Label features with a language model and score the labels."""
+    if qualify:
+        from thresher.pipelines.qualification import qualification_lines
+
+        for line in qualification_lines(spec, overrides):
+            print(line)
+        return
     _run("label", spec, overrides)
 
 

@@ -67,6 +67,11 @@ def event(event_id: str) -> str:
     return f"events/{event_id}.json"
 
 
+def qualification(qualification_id: str) -> str:
+    """Whether a scorer can tell true labels from false ones."""
+    return f"qualifications/{qualification_id}.json"
+
+
 def manifest(artifact: str) -> str:
     """The object whose existence makes the artifact whole."""
     return f"{artifact}/manifest.json"

@@ -9,11 +9,10 @@ from thresher.contracts.ids import content_id
 from thresher.contracts.manifests import FeaturesManifest
 from thresher.contracts.names import parse_reference
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
-from thresher.labeling.endpoints.spec import UNSTATED, EndpointSpec
 from thresher.labeling.exemplars.book import ExemplarBook
 from thresher.labeling.explainers.build import check_evidence
 from thresher.labeling.explainers.spec import subject_folders
-from thresher.labeling.ledger.ledger import Ledger, shelf_of
+from thresher.labeling.qualification.records import Qualified, find_qualifications
 from thresher.labeling.selection import SelectedFeature, select_features
 from thresher.labeling.spec import LabelSpec
 from thresher.runtime.model_identity import identify_model, tokenizer_sha256
@@ -31,6 +30,7 @@ class OpenRun:
     run_id: str
     tokenizer: PromptTokenizer
     selected: list[SelectedFeature]
+    qualified: Qualified
 
     @property
     def artifact(self) -> str:
@@ -47,15 +47,6 @@ class OpenRun:
         check_evidence(self.spec.explainer, book)
         return book
 
-    def ledger(self, endpoint: EndpointSpec, root: str | None) -> Ledger:
-        """The answers of an endpoint's model, those stored before this call among them.
-
-        Args:
-            root: what the server says it loaded.
-        """
-        shelf = shelf_of(endpoint.model, endpoint.revision, root)
-        return Ledger(self.store, shelf, self.run_id, is_dated=endpoint.revision == UNSTATED)
-
 
 def open_run(spec: LabelSpec) -> OpenRun:
     """Find the features of a run, check the spec against them, give it its id.
@@ -65,9 +56,10 @@ def open_run(spec: LabelSpec) -> OpenRun:
     """
     store = open_store(spec.root)
     features = read_features(store, spec)
+    qualified = find_qualifications(store, spec)
     tokenizer = PromptTokenizer(spec.tokenizer)
     selected = select_features(store, features, spec.features)
-    return OpenRun(store, spec, features, run_id_of(spec, features), tokenizer, selected)
+    return OpenRun(store, spec, features, run_id_of(store, spec, features), tokenizer, selected, qualified)
 
 
 def read_features(store: ObjectStore, spec: LabelSpec) -> FeaturesManifest:
@@ -76,14 +68,18 @@ def read_features(store: ObjectStore, spec: LabelSpec) -> FeaturesManifest:
     return read_record(store, paths.manifest(paths.features(name, version, spec.corpus)), FeaturesManifest)
 
 
-def run_id_of(spec: LabelSpec, features: FeaturesManifest) -> str:
-    """Over everything that determines what the run makes."""
+def run_id_of(store: ObjectStore, spec: LabelSpec, features: FeaturesManifest) -> str:
+    """Over everything that determines what the run makes.
+
+    A run whose scorers have been qualified since is another one: it finds all answers stored, and marks its scores.
+    """
     return content_id(
         "label_run",
         {
             "spec": spec.identity(),
             "features_id": features.features_id,
             "tokenizer_sha256": tokenizer_sha256("tokenizer", spec.tokenizer),
+            "qualified": find_qualifications(store, spec),
             "subjects": [identify_model(folder).weights_sha256 for folder in subject_folders(spec.explainer)],
             "code_version": thresher.__version__,
         },

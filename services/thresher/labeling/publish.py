@@ -21,10 +21,12 @@ from thresher.contracts.manifests import (
     LinearCalibration,
 )
 from thresher.contracts.schemas import LABELS, SCORES
+from thresher.contracts.states import State
 from thresher.labeling.budget.account import Account
 from thresher.labeling.budget.prices import Usage
 from thresher.labeling.labels import Label
 from thresher.labeling.ledger.ledger import Ledger
+from thresher.labeling.qualification.records import Qualified
 from thresher.labeling.scorers.intervals import interval_method
 from thresher.labeling.scores import Score
 from thresher.labeling.spec import LabelSpec
@@ -45,6 +47,7 @@ class RunRecord:
     features: FeaturesManifest
     calibrations: Mapping[str, LinearCalibration | None]
     """Of the simulators."""
+    qualified: Qualified
     capabilities: dict[str, Capabilities]
 
 
@@ -77,6 +80,7 @@ def publish_run(
         states=dict(sorted(Counter(str(label.state) for label in labels).items())),
         mean_scores=mean_scores(scores),
         calibrations=calibrations(record, scores),
+        qualified=dict(sorted(record.qualified.items())),
         simulator_digit_mass=fmean(masses) if masses else None,
         num_calls=totals.num_calls,
         num_prompt_tokens=totals.num_prompt_tokens,
@@ -159,6 +163,7 @@ def score_rows(record: RunRecord, scores: Sequence[Score]) -> list[dict[str, Any
 
 def _score_row(record: RunRecord, score: Score) -> dict[str, Any]:
     outcome, spec = score.outcome, record.spec
+    qualified = record.qualified.get(score.scorer.name)
     num_looks = 1 if spec.stopping is None else len(spec.stopping.looks)
     content: Mapping[str, Any] = {
         "label_id": score.label_id,
@@ -167,7 +172,7 @@ def _score_row(record: RunRecord, score: Score) -> dict[str, Any]:
         "shuffled": score.shuffled,
         "scorer_model": score.scorer.model,
         "scorer_revision": score.scorer.revision,
-        "qualified": None,
+        "qualified": qualified,
         "prompt_sha256": score.scorer.prompt_sha256,
         "value": outcome.estimate.value,
         "ci_low": outcome.estimate.ci_low,
@@ -176,7 +181,7 @@ def _score_row(record: RunRecord, score: Score) -> dict[str, Any]:
         "lift": outcome.lift.value,
         "lift_low": outcome.lift.ci_low,
         "lift_high": outcome.lift.ci_high,
-        "state": outcome.state,
+        "state": State.UNQUALIFIED if outcome.state == State.OK and qualified is False else outcome.state,
         "n": outcome.num_scored,
         "n_unparsed": outcome.num_unparsed,
         "sample_sha256": outcome.sample_sha256,

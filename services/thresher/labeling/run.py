@@ -75,7 +75,8 @@ def find_labels(spec: LabelSpec) -> LabelManifest | None:
 
 def label_run_id(spec: LabelSpec) -> str:
     """Id of the run that `label` would make."""
-    return run_id_of(spec, read_features(open_store(spec.root), spec))
+    store = open_store(spec.root)
+    return run_id_of(store, spec, read_features(store, spec))
 
 
 def plan(spec: LabelSpec) -> Plan:
@@ -136,7 +137,9 @@ def _publish(
     ledgers: Sequence[Ledger],
     account: Account,
 ) -> LabelManifest:
-    record = RunRecord(run.spec, run.run_id, run.artifact, run.features, made.calibrations, capabilities)
+    record = RunRecord(
+        run.spec, run.run_id, run.artifact, run.features, made.calibrations, run.qualified, capabilities
+    )
     manifest = publish_run(run.store, record, made.labels, made.scores, ledgers, account)
     for ledger in ledgers:
         ledger.seal()

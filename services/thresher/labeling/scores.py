@@ -8,22 +8,13 @@ from thresher.labeling.budget.account import charged_to
 from thresher.labeling.exemplars.book import ExemplarBook, sample_sha256
 from thresher.labeling.labels import Label
 from thresher.labeling.scorers.outcome import Outcome, without
-from thresher.labeling.scorers.scorer import Scorer
+from thresher.labeling.scorers.scorer import Scorer, ScorerIdentity, identity_of
 from thresher.labeling.scorers.sequential import SequentialScoring
 from thresher.labeling.scorers.spec import CascadeSpec
 from thresher.labeling.shuffling import similar_partners
 from thresher.labeling.spec import LabelSpec
 from thresher.labeling.workers import ITEMS_PER_SLOT, map_bounded
 from thresher.runtime.progress import Meter
-
-
-@dataclass(frozen=True)
-class ScorerIdentity:
-    """Who scored, with which words."""
-
-    model: str
-    revision: str
-    prompt_sha256: str
 
 
 @dataclass(frozen=True)
@@ -130,6 +121,5 @@ def passes(scores: Sequence[Score], cascade: CascadeSpec) -> bool:
 
 
 def _row(contest: Contest, index: int, score_type: str, scorer: Scorer, outcome: Outcome) -> Score:
-    endpoint = scorer.endpoint
-    identity = ScorerIdentity(endpoint.model, endpoint.revision, scorer.prompt_sha256)
+    identity = identity_of(scorer)
     return Score(contest.claims[index].label_id, contest.feature, score_type, identity, index > 0, outcome)

@@ -17,11 +17,13 @@ from thresher.labeling.explainers.spec import (
     gives_several,
     parts_of,
 )
+from thresher.labeling.qualification.spec import QualificationSpec
 from thresher.labeling.scorers.spec import (
     BootstrapSpec,
     CascadeSpec,
     ChatSimulationSpec,
     DetectionSpec,
+    EmbeddingSpec,
     FuzzingSpec,
     IntruderSpec,
     SimulationSpec,
@@ -31,6 +33,7 @@ from thresher.labeling.scorers.spec import (
 
 Operational = {"operational": True}
 SCORERS = (
+    "embedding",
     "detection",
     "fuzzing",
     "intruder",
@@ -85,6 +88,8 @@ class LabelSpec(Spec):
     """Simulation scoring, or null to leave it out: it needs an endpoint that returns prompt log-probabilities."""
     detection: DetectionSpec | None = DetectionSpec()
     """Detection scoring, or null to leave it out."""
+    embedding: EmbeddingSpec | None = None
+    """Similarity of embeddings, or null to leave it out."""
     fuzzing: FuzzingSpec | None = None
     """Fuzzing, or null to leave it out."""
     intruder: IntruderSpec | None = None
@@ -101,6 +106,8 @@ class LabelSpec(Spec):
     """Cheap scorers first, the others for labels that pass; null runs all on all."""
     baseline: BaselineSpec = BaselineSpec()
     """Shuffled labels."""
+    qualification: Annotated[QualificationSpec, Field(json_schema_extra=Operational)] = QualificationSpec()
+    """How `--qualify` tries the scorers; of no effect on labels."""
     bootstrap: BootstrapSpec = BootstrapSpec()
     """Confidence intervals."""
     budget: BudgetSpec = BudgetSpec()
@@ -137,6 +144,8 @@ class LabelSpec(Spec):
     @model_validator(mode="after")
     def _cost_has_prices(self) -> Self:
         own = [part.endpoint for part in parts_of(self.explainer) if isinstance(part, PromptedSpec)]
+        if self.embedding is not None:
+            own.append(self.embedding.endpoint)
         models = {self.endpoint.model, *(endpoint.model for endpoint in own if endpoint is not None)}
         unpriced = sorted(models - self.budget.prices.keys())
         if self.budget.max_cost is not None and unpriced:

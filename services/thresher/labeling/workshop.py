@@ -17,7 +17,7 @@ from thresher.labeling.explainers.choice import CandidateChooser
 from thresher.labeling.explainers.spec import SelfExplainingSpec, gives_several
 from thresher.labeling.labels import Label, LabelMaker
 from thresher.labeling.ledger.exchange import Exchange
-from thresher.labeling.ledger.ledger import Ledger
+from thresher.labeling.ledger.ledger import Ledger, open_ledger
 from thresher.labeling.opening import OpenRun
 from thresher.labeling.scorers.build import ScorerTools, build_scorers, scorer_needs
 from thresher.labeling.scorers.calibration import (
@@ -84,7 +84,8 @@ class Workshop:
             if client.spec == self._spec.endpoint:
                 needs += scorer_needs(self._spec)
             card = await check_model(client)
-            made = await probe(client, card, self._run.tokenizer, needs)
+            chats = client.spec == self._spec.explainer_endpoint
+            made = await probe(client, card, self._run.tokenizer, needs, chats=chats)
             mine = [request for request in sample if request.model == client.spec.model]
             check_context(client.spec.servers[0].base_url, made, mine)
             found[client.spec.model] = made
@@ -92,7 +93,8 @@ class Workshop:
 
     def open_ledgers(self, roots: Mapping[str, str | None]) -> list[tuple[str, Ledger]]:
         """From now on the models can be asked. `roots`: what was loaded, by the name of the model."""
-        return self._exchanges.open_ledgers(lambda spec: self._run.ledger(spec, roots.get(spec.model)))
+        run = self._run
+        return self._exchanges.open_ledgers(lambda spec: open_ledger(run.store, spec, roots, run.run_id))
 
     async def explain(self, selected: Sequence[SelectedFeature], meter: Meter) -> list[Label]:
         """Labels in the order of the features, whose book is open. Raises: as LabelMaker.make."""

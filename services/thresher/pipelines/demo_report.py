@@ -15,6 +15,8 @@ TOP_TOKENS_SHOWN = 5
 SCORE_TYPES = ("simulation", "detection")
 
 
+MARK = "*"
+"""Of a scorer that has not been found to tell true labels from false ones."""
 NARROWEST = 140
 """Columns of output that is not a terminal: the table would fold at the usual 80."""
 
@@ -55,7 +57,8 @@ def _own(scores: list[dict[str, Any]], kind: str) -> str:
     if not own or own[0]["value"] is None:
         return f"({own[0]['state']})" if own else "-"
     value, low, high = (own[0][name] for name in ("value", "ci_low", "ci_high"))
-    return f"{value:.2f}" + (f" [{low:.2f}, {high:.2f}]" if low is not None and high is not None else "")
+    interval = f" [{low:.2f}, {high:.2f}]" if low is not None and high is not None else ""
+    return f"{value:.2f}{interval}" + ("" if own[0]["qualified"] else MARK)
 
 
 def _shuffled(scores: list[dict[str, Any]], kind: str) -> str:
@@ -72,4 +75,13 @@ def print_means(console: Console, labels: LabelManifest) -> None:
     for kind in SCORE_TYPES:
         own, shuffled = labels.mean_scores.get(kind), labels.mean_scores.get(f"{kind}.shuffled")
         if own is not None and shuffled is not None:
-            console.print(f"mean {kind} score {own:.3f}, of shuffled labels {shuffled:.3f}", highlight=False)
+            mark = "" if labels.qualified.get(kind) else f" {MARK}"
+            console.print(
+                f"mean {kind} score {own:.3f}, of shuffled labels {shuffled:.3f}{mark}", highlight=False
+            )
+    if not all(labels.qualified.get(kind) for kind in SCORE_TYPES):
+        console.print(
+            f"{MARK} the scorer has not been found to tell true labels from false ones: "
+            "`thresher label SPEC --qualify` tries it.",
+            highlight=False,
+        )

@@ -129,4 +129,7 @@ def _scores(label: Label) -> Iterator[str]:
     for score in label.scores:
         if not score.shuffled and score.value is not None:
             interval = "" if score.ci_low is None else f" [{score.ci_low:.2f}, {score.ci_high:.2f}]"
-            yield f"{score.score_type} {score.value:.2f}{interval}"
+            mark = (
+                "" if score.qualified else ", unqualified" if score.qualified is False else ", untried scorer"
+            )
+            yield f"{score.score_type} {score.value:.2f}{interval}{mark}"

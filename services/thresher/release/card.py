@@ -103,9 +103,19 @@ def _scores(labels: LabelManifest) -> str:
     means = labels.mean_scores
     kinds = sorted({kind.removesuffix(SHUFFLED) for kind in means})
     return _table(
-        ("score", "mean", "shuffled labels"),
-        [(kind, _number(means.get(kind)), _number(means.get(kind + SHUFFLED))) for kind in kinds],
+        ("score", "mean", "shuffled labels", "scorer"),
+        [
+            (kind, _number(means.get(kind)), _number(means.get(kind + SHUFFLED)), _standing(labels, kind))
+            for kind in kinds
+        ],
     )
+
+
+def _standing(labels: LabelManifest, kind: str) -> str:
+    """Of the scorer behind a kind of score; scores made beside its main one bear its name first."""
+    names = [name for name in labels.qualified if kind == name or kind.startswith(f"{name}_")]
+    qualified = labels.qualified[max(names, key=len)] if names else None
+    return {True: "qualified", False: "unqualified", None: "untried"}[qualified]
 
 
 def _count(value: int | None) -> str:

@@ -35,22 +35,25 @@ class Case:
 
 
 class Stages:
-    """Seconds of each timed part, and memory before the first of them and at its highest."""
+    """Seconds of each timed part, by the clock and of all cores; memory before the first and at its highest."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.cpu_seconds: dict[str, float] = {}
         self._before = _status_mib("VmRSS")
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        start_s = time.perf_counter()
+        start_s, cpu_start_s = time.perf_counter(), time.process_time()
         yield
+        self.cpu_seconds[name] = time.process_time() - cpu_start_s
         self.seconds[name] = time.perf_counter() - start_s
 
     def answer(self, **more: int) -> None:
         """Print the result as the last line."""
         memory = {"rss_before_mib": self._before, "peak_rss_mib": _status_mib("VmHWM")}
-        print("\n" + json.dumps({"seconds": self.seconds, **memory, **more}))
+        times = {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
+        print("\n" + json.dumps(times | memory | more))
 
 
 def _status_mib(name: str) -> float:

@@ -43,6 +43,7 @@ from thresher.contracts.manifests.labels import (
 )
 from thresher.contracts.manifests.metrics import NormBand, ReconstructionMetrics
 from thresher.contracts.manifests.nightly import BatchOutcome, NightBatch, NightlyManifest, NightOutcome
+from thresher.contracts.manifests.qualification import PlantedScores, QualificationRecord, Separation
 from thresher.contracts.manifests.record import FileEntry, Record
 from thresher.contracts.manifests.release import ReleaseFile, ReleaseGroup, ReleaseManifest
 from thresher.contracts.manifests.sweep import SweepManifest
@@ -89,12 +90,15 @@ __all__ = [
     "NormBand",
     "OriginFile",
     "OutlierRow",
+    "PlantedScores",
     "PurposeUsage",
+    "QualificationRecord",
     "ReconstructionMetrics",
     "Record",
     "ReleaseFile",
     "ReleaseGroup",
     "ReleaseManifest",
+    "Separation",
     "SequenceFile",
     "ShardCommit",
     "SiteFile",

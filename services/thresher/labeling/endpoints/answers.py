@@ -43,6 +43,8 @@ def parse_answer(request: ModelRequest, data: bytes) -> Answer:
         MalformedAnswerError: it is no JSON, lacks its choice or what the request asked for, or counts nonsense.
     """
     body = parse_json(data)
+    if request.is_embedding:
+        return _parse_embeddings(request, body)
     choices = body.get("choices") if isinstance(body, dict) else None
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise MalformedAnswerError("no choices")
@@ -57,6 +59,27 @@ def parse_answer(request: ModelRequest, data: bytes) -> Answer:
         )
     num_prompt, num_completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     return Answer(body, num_prompt, num_completion, received_at, min(_num_cached(usage), num_prompt))
+
+
+def _parse_embeddings(request: ModelRequest, body: Any) -> Answer:
+    """One list of numbers, of one length, for each input, in their order."""
+    data = body.get("data") if isinstance(body, dict) else None
+    if not isinstance(data, list) or len(data) != len(request.body["input"]):
+        raise MalformedAnswerError("embeddings do not cover the input")
+    vectors = [item.get("embedding") if isinstance(item, dict) else None for item in data]
+    for vector in vectors:
+        if not isinstance(vector, list) or not vector or not all(map(_is_number, vector)):
+            raise MalformedAnswerError("an embedding is no list of numbers")
+    if len({len(vector) for vector in vectors if vector}) != 1:
+        raise MalformedAnswerError("embeddings differ in length")
+    usage, received_at = body.get("usage"), datetime.now(UTC)
+    if usage is None:
+        return Answer(body, request.max_total_tokens, 0, received_at, reports_usage=False)
+    return Answer(body, _count(usage, "prompt_tokens"), 0, received_at)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -40,9 +40,17 @@ async def check_model(client: EndpointClient) -> ModelCard:
 
 
 async def probe(
-    client: EndpointClient, card: ModelCard, tokenizer: PromptTokenizer, needs: Sequence[Need]
+    client: EndpointClient,
+    card: ModelCard,
+    tokenizer: PromptTokenizer,
+    needs: Sequence[Need],
+    *,
+    chats: bool = False,
 ) -> Capabilities:
     """What the endpoint can do of all that is needed.
+
+    Args:
+        chats: it will be asked over /v1/chat/completions, and may be so now.
 
     Raises:
         EndpointError: it is down, or refuses.
@@ -60,7 +68,7 @@ async def probe(
     capabilities = Capabilities(
         model=client.spec.model,
         root=card.root,
-        max_model_len=card.max_model_len or await prober.context_by_error(),
+        max_model_len=card.max_model_len or (await prober.context_by_error() if chats else None),
         ten_is_one_token=len(tokenizer.encode("10")) == 1,
         reports_usage=prober.reports_usage,
         **found,

@@ -27,7 +27,7 @@ class ModelRequest:
 
     Args:
         purpose: explain, or the score type it is for.
-        body: the JSON body; holds `messages` for a chat, `prompt` for a plain completion.
+        body: the JSON body; holds `messages` for a chat, `prompt` for a plain completion, `input` for embeddings.
         max_total_tokens: the most tokens that it can cost, prompt and answer.
         read_positions: for prompt log-probabilities, the only positions that will be read; others are not stored.
     """
@@ -50,6 +50,10 @@ class ModelRequest:
         return "messages" in self.body
 
     @property
+    def is_embedding(self) -> bool:
+        return "input" in self.body
+
+    @property
     def max_completion_tokens(self) -> int:
         """The longest answer asked for."""
         asked = self.body.get("max_completion_tokens") or self.body.get("max_tokens") or self.max_total_tokens
@@ -62,7 +66,7 @@ class ModelRequest:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: a JSON body with at least one choice, and when it was received (UTC).
+    """What came back: a JSON body with at least one choice, or one embedding, and when it was received (UTC).
 
     Args:
         num_cached_tokens: how many of the prompt's tokens the server says it had in its prefix cache.

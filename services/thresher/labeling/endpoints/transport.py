@@ -35,6 +35,9 @@ async def post(client: openai.AsyncOpenAI, request: ModelRequest) -> bytes:
     if request.is_chat:
         create = client.chat.completions.with_streaming_response.create
         call = create(model=request.model, messages=[], extra_body=request.body)
+    elif request.is_embedding:
+        embed = client.embeddings.with_streaming_response.create
+        call = embed(model=request.model, input="", encoding_format="float", extra_body=request.body)
     else:
         plain = client.completions.with_streaming_response.create
         call = plain(model=request.model, prompt="", extra_body=request.body)

@@ -42,11 +42,16 @@ class LabelWorker:
         budget = Budget(None, prices=prices) if keeper is None else KeptBudget(keeper, prices)
         self._account = Account(prices)
         self._shop = Workshop(run, budget, self._account)
+        self._roots = roots
         self._shop.open_ledgers(roots)
 
     async def process(self) -> int:
         """Of the worker; answers once it stands."""
         return os.getpid()
+
+    async def read_ledger_again(self) -> None:
+        """See what was stored by others since."""
+        self._shop.open_ledgers(self._roots)
 
     async def explain(self, selected: Sequence[SelectedFeature]) -> tuple[list[Label], list[Entry]]:
         """Labels, and what was asked for them."""

@@ -6,7 +6,7 @@ by whatever run. Calls are at-least-once: a crash between an answer and its comm
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +17,7 @@ from thresher.contracts.ids import canonical_json, sha256_hex
 from thresher.contracts.manifests import FileEntry
 from thresher.labeling.budget.prices import Usage
 from thresher.labeling.endpoints.requests import Answer, ModelRequest
-from thresher.labeling.endpoints.spec import UNSTATED
+from thresher.labeling.endpoints.spec import UNSTATED, EndpointSpec
 from thresher.labeling.ledger.committer import Committer
 from thresher.labeling.ledger.log import AnswerLog
 from thresher.labeling.ledger.rows import (
@@ -51,6 +51,19 @@ def shelf_of(model: str, revision: str, root: str | None) -> str:
     """Where a model's answers lie. Without a revision, what the server says that it loaded stands in its place."""
     parts = {"revision": revision, "root": root if revision == UNSTATED else None}
     return paths.responses(model, sha256_hex(canonical_json(parts).encode())[:KEY_LENGTH])
+
+
+def open_ledger(
+    store: ObjectStore, endpoint: EndpointSpec, roots: Mapping[str, str | None], run_id: str
+) -> "Ledger":
+    """The answers of an endpoint's model, those stored before this call among them.
+
+    Args:
+        roots: what is loaded, by the name of the model, as far as its server says so.
+        run_id: who asks.
+    """
+    shelf = shelf_of(endpoint.model, endpoint.revision, roots.get(endpoint.model))
+    return Ledger(store, shelf, run_id, is_dated=endpoint.revision == UNSTATED)
 
 
 class Ledger:

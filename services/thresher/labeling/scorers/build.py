@@ -1,17 +1,19 @@
 """The scorers that a run asks for, cheap ones first, and what they need of its endpoint."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from thresher.labeling.endpoints.needs import Need
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.ledger.exchange import Exchange
+from thresher.labeling.scorers import detection, fuzzing, intruder, simulation_chat, simulation_lines
 from thresher.labeling.scorers.detection import DetectionScorer
+from thresher.labeling.scorers.embedding import EmbeddingScorer, prefixes_sha256
 from thresher.labeling.scorers.fuzzing import FuzzingScorer
 from thresher.labeling.scorers.intruder import IntruderScorer
 from thresher.labeling.scorers.reading import Sampling
-from thresher.labeling.scorers.scorer import Scorer
+from thresher.labeling.scorers.scorer import Scorer, ScorerIdentity
 from thresher.labeling.scorers.simulation import SimulationScorer
 from thresher.labeling.scorers.simulation_chat import ChatSimulationScorer
 from thresher.labeling.scorers.simulation_tokens import TokenSimulationScorer
@@ -35,6 +37,9 @@ def build_scorers(spec: LabelSpec, given: ScorerTools) -> list[Scorer]:
     """Raises: SpecError: the tokenizer does not serve for simulation."""
     tools = (given.tokenizer, given.exchange_of(None), given.sampling)
     scorers = list[Scorer]()
+    if spec.embedding is not None:
+        exchange = given.exchange_of(spec.embedding.endpoint)
+        scorers.append(EmbeddingScorer(spec.embedding, given.tokenizer, exchange, given.sampling))
     if spec.detection is not None:
         scorers.append(DetectionScorer(spec.detection, *tools))
     if spec.fuzzing is not None:
@@ -50,6 +55,32 @@ def build_scorers(spec: LabelSpec, given: ScorerTools) -> list[Scorer]:
     if spec.simulation_chat is not None:
         scorers.append(ChatSimulationScorer(spec.simulation_chat, *tools))
     return scorers
+
+
+PROMPTS: Mapping[str, str] = {
+    "fuzzing": fuzzing.TEMPLATE.sha256,
+    "intruder": intruder.LABELLED.sha256,
+    "simulation": simulation_lines.TEMPLATE.sha256,
+    "simulation_tokens": simulation_lines.TEMPLATE.sha256,
+    "simulation_chat": simulation_chat.TEMPLATE.sha256,
+}
+"""Of the scorers that judge labels, the hash of the words they ask in."""
+
+
+def judges(spec: LabelSpec) -> dict[str, ScorerIdentity]:
+    """Who judges labels in a run, before anything is opened: by the scorer's name."""
+    found = {
+        name: ScorerIdentity(name, spec.endpoint.model, spec.endpoint.revision, prompt_sha256)
+        for name, prompt_sha256 in PROMPTS.items()
+        if getattr(spec, name) is not None
+    }
+    if spec.detection is not None:
+        words = detection.template_of(spec.detection).sha256
+        found["detection"] = ScorerIdentity("detection", spec.endpoint.model, spec.endpoint.revision, words)
+    if spec.embedding is not None:
+        endpoint, words = spec.embedding.endpoint, prefixes_sha256(spec.embedding)
+        found["embedding"] = ScorerIdentity("embedding", endpoint.model, endpoint.revision, words)
+    return found
 
 
 def scorer_needs(spec: LabelSpec) -> list[Need]:

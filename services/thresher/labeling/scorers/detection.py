@@ -28,10 +28,15 @@ from thresher.labeling.scorers.reading import Reading, Sampling, Trial, single_t
 from thresher.labeling.scorers.scorer import ask_all
 from thresher.labeling.scorers.spec import DetectionSpec
 from thresher.labeling.scorers.yes_no import yes_share
-from thresher.labeling.templates import load_template
+from thresher.labeling.templates import Template, load_template
 
 TEMPLATE, JOINT_TEMPLATE = load_template("detection-v1"), load_template("detection-joint-v1")
 MARK = " ?"
+
+
+def template_of(spec: DetectionSpec) -> Template:
+    """The words asked in: of one text, or of several."""
+    return TEMPLATE if spec.contexts_per_prompt == 1 else JOINT_TEMPLATE
 
 
 class DetectionScorer:
@@ -44,7 +49,7 @@ class DetectionScorer:
         self, spec: DetectionSpec, tokenizer: PromptTokenizer, exchange: Exchange, sampling: Sampling
     ) -> None:
         self._spec, self._tokenizer, self._exchange, self._sampling = spec, tokenizer, exchange, sampling
-        self.prompt_sha256 = (TEMPLATE if spec.contexts_per_prompt == 1 else JOINT_TEMPLATE).sha256
+        self.prompt_sha256 = template_of(spec).sha256
 
     @property
     def endpoint(self) -> EndpointSpec:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from thresher.labeling.endpoints.requests import Answer, ModelRequest
@@ -10,6 +11,16 @@ from thresher.labeling.exemplars.book import Exemplar
 from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.scorers.observations import Observations
 from thresher.labeling.scorers.reading import Reading, Trial
+
+
+@dataclass(frozen=True)
+class ScorerIdentity:
+    """What a scorer is qualified as: itself, who is asked, and in which words."""
+
+    name: str
+    model: str
+    revision: str
+    prompt_sha256: str
 
 
 class Scorer(Protocol):
@@ -39,6 +50,11 @@ class Scorer(Protocol):
 
     def measures(self, readings: Sequence[Reading]) -> Mapping[str, Observations]:
         """Statistics of readings by score type, `name` first."""
+
+
+def identity_of(scorer: Scorer) -> ScorerIdentity:
+    endpoint = scorer.endpoint
+    return ScorerIdentity(scorer.name, endpoint.model, endpoint.revision, scorer.prompt_sha256)
 
 
 async def ask_all(exchange: Exchange, requests: Sequence[ModelRequest]) -> list[Answer]:

@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from thresher.config import Spec
 from thresher.contracts.errors import SpecError
+from thresher.labeling.endpoints.spec import EndpointSpec
 
 
 class BootstrapSpec(Spec):
@@ -107,6 +108,26 @@ class IntruderSpec(Spec):
     """Tokens of each context, cut around the peak."""
     num_logprobs: Annotated[int, Field(ge=2)] = 20
     """Most likely first tokens that are searched for a number."""
+
+
+class EmbeddingSpec(Spec):
+    """Similarity of embeddings, of the label to texts."""
+
+    endpoint: EndpointSpec
+    """Who embeds: an endpoint with /v1/embeddings."""
+    query_prefix: str = ""
+    """What stands before the label, where the embedder was trained with such a prefix."""
+    document_prefix: str = ""
+    """What stands before a text, likewise."""
+    num_active: Annotated[int, Field(ge=1)] = 8
+    """Contexts in which the feature fires."""
+    num_inactive: Annotated[int, Field(ge=1)] = 8
+    """Contexts in which it never does."""
+    num_hard: Annotated[int, Field(ge=0)] = 8
+    """Contexts in which it does not fire though their text is near to firing ones, where the features artifact has
+    such: a score of its own, embedding_hard."""
+    tokens_per_context: Annotated[int, Field(ge=2)] = 32
+    """Tokens of each context, cut around the peak."""
 
 
 class StoppingSpec(Spec):

@@ -9,6 +9,7 @@ from fixtures.label_runs import read_rows
 from thresher.labeling.run import label
 
 NO_SIMULATION = {"simulation": None, "detection": None}
+EMBEDDING = {"num_active": 6, "num_inactive": 6, "num_hard": 4, "query_prefix": "Query: "}
 SECTIONS = {
     "detection": {"num_active": 4, "num_inactive": 4, "num_hard": 3},
     "fuzzing": {"num_right": 4, "num_wrong": 4},
@@ -143,3 +144,19 @@ def test_a_budget_met_midway_keeps_what_the_first_looks_gave(planted_store, scri
     kept = [row for row in rows if row["state"] == "ok"]
     assert kept
     assert min(row["n"] for row in kept) < 16
+
+
+def test_embeddings_are_asked_of_their_own_endpoint(planted_store, scripted_llm, label_spec) -> None:
+    embedder = {"model": "scripted", "revision": "of-the-embedder", "base_url": scripted_llm.base_url}
+    rows = scored(planted_store, label_spec, embedding={**EMBEDDING, "endpoint": embedder})
+    assert {row["scorer_revision"] for row in rows} == {"of-the-embedder"}
+    for row in rows:
+        if not row["shuffled"]:
+            assert row["value"] == 1.0
+        elif row["score_type"] == "embedding":
+            assert row["value"] < 0.6
+    own = [row for row in rows if row["score_type"] == "embedding" and not row["shuffled"]]
+    assert all(row["lift_low"] > 0 and row["n"] == 12 for row in own)
+    assert {row["score_type"] for row in rows} == {"embedding", "embedding_hard"}
+    embedded = [body for body in scripted_llm.requests if "input" in body]
+    assert len(embedded) == 2 * len(RULES)  # each label and each feature's texts once, for all pairings

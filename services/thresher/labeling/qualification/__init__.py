@@ -1,0 +1,1 @@
+"""Whether a scorer can tell true labels from false ones, tried on features whose rules are known."""

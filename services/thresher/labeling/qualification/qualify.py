@@ -1,0 +1,134 @@
+"""Try a spec's scorers on planted features, and store what came of it."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import thresher
+from thresher.contracts import paths
+from thresher.contracts.manifests import PlantedScores, QualificationRecord
+from thresher.labeling.budget.account import Account
+from thresher.labeling.budget.budget import Budget
+from thresher.labeling.budget.prices import PriceTable
+from thresher.labeling.endpoints.probe import check_model, probe
+from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
+from thresher.labeling.exchanges import Exchanges
+from thresher.labeling.ledger.ledger import open_ledger
+from thresher.labeling.qualification.planted import plant
+from thresher.labeling.qualification.records import find_qualification, qualification_id
+from thresher.labeling.qualification.rules import RULE_KINDS, RULES, Rule
+from thresher.labeling.qualification.separation import Tried, separation
+from thresher.labeling.scorers.build import ScorerTools, build_scorers, scorer_needs
+from thresher.labeling.scorers.reading import Sampling
+from thresher.labeling.scorers.scorer import Scorer, identity_of
+from thresher.labeling.scorers.sequential import SequentialScoring
+from thresher.labeling.spec import LabelSpec
+from thresher.labeling.workers import map_bounded
+from thresher.runtime.progress import progress
+from thresher.storage import ObjectStore, open_store
+from thresher.storage.artifacts import create_record
+
+logger = logging.getLogger(__name__)
+RUN_ID = "planted"
+"""Stands for a label run where answers about planted features are kept: they are of no dictionary, and serve all."""
+
+
+def qualify(spec: LabelSpec) -> list[QualificationRecord]:
+    """Qualify every scorer of the spec that judges labels, or find it qualified. Nothing of a dictionary is read.
+
+    Raises:
+        SpecError: a value cannot be used; found before anything is asked of a model.
+        EndpointError: the endpoint cannot be reached, refuses, or keeps on failing. Run again to resume.
+    """
+    return asyncio.run(_qualify(open_store(spec.root), spec))
+
+
+async def _qualify(store: ObjectStore, spec: LabelSpec) -> list[QualificationRecord]:
+    tokenizer = PromptTokenizer(spec.tokenizer)
+    prices = PriceTable(spec.budget.prices)
+    budget = Budget(spec.budget.max_tokens, max_cost=spec.budget.max_cost, prices=prices)
+    async with Exchanges(spec.endpoint, budget, Account(prices)) as exchanges:
+        built = build_scorers(spec, ScorerTools(tokenizer, exchanges.of, Sampling(spec.seed)))
+        scorers = [scorer for scorer in built if scorer.uses_label]
+        found = {scorer.name: find_qualification(store, identity_of(scorer)) for scorer in scorers}
+        if all(record is not None for record in found.values()):
+            return [record for record in found.values() if record is not None]
+        roots: dict[str, str | None] = {}
+        for client in exchanges.clients:
+            card = await check_model(client)
+            needs = scorer_needs(spec) if client.spec == spec.endpoint else []
+            await probe(client, card, tokenizer, needs)
+            roots[client.spec.model] = card.root
+        ledgers = exchanges.open_ledgers(lambda endpoint: open_ledger(store, endpoint, roots, RUN_ID))
+        records = [found[scorer.name] or await _try(store, spec, scorer) for scorer in scorers]
+    for _, ledger in ledgers:
+        ledger.seal()
+    return records
+
+
+@dataclass(frozen=True)
+class _Planted:
+    number: int
+    rule: Rule
+
+
+async def _try(store: ObjectStore, spec: LabelSpec, scorer: Scorer) -> QualificationRecord:
+    scoring = SequentialScoring(spec.bootstrap, None, spec.seed)
+    planted = [_Planted(number, rule) for number, rule in enumerate(RULES)]
+    with progress(f"qualify {scorer.name}", len(planted), "features") as meter:
+
+        async def one(item: _Planted) -> Tried:
+            tried = await _tried(spec, scorer, scoring, item)
+            meter.advance(1)
+            return tried
+
+        tried = await map_bounded(one, planted, spec.endpoint.concurrency)
+    record = _record(spec, scorer, tried)
+    return create_record(store, paths.qualification(record.qualification_id), record)
+
+
+async def _tried(spec: LabelSpec, scorer: Scorer, scoring: SequentialScoring, item: _Planted) -> Tried:
+    exemplars = plant(item.rule, item.number, spec.qualification.num_texts, spec.seed)
+    trials = scorer.trials(item.number, exemplars)
+    outcomes = await scoring.score(scorer, [item.rule.true, item.rule.near, item.rule.far], trials)
+    true, *false = outcomes[scorer.name]
+    return Tried(true.estimate.value, tuple(outcome.estimate.value for outcome in false), true.lift.value)
+
+
+def _record(spec: LabelSpec, scorer: Scorer, tried: Sequence[Tried]) -> QualificationRecord:
+    overall = separation(tried, spec.bootstrap, spec.seed)
+    kinds = {
+        kind: [item for item, rule in zip(tried, RULES, strict=True) if rule.kind == kind]
+        for kind in RULE_KINDS
+    }
+    distances = {
+        distance: [Tried(item.true, (item.false[index],), item.lift) for item in tried]
+        for index, distance in enumerate(("near", "far"))
+    }
+    low = overall.auroc.low
+    return QualificationRecord(
+        qualification_id=qualification_id(identity_of(scorer)),
+        score_type=scorer.name,
+        scorer_model=scorer.endpoint.model,
+        scorer_revision=scorer.endpoint.revision,
+        prompt_sha256=scorer.prompt_sha256,
+        min_auroc=spec.qualification.min_auroc,
+        qualified=low is not None and low > spec.qualification.min_auroc,
+        overall=overall,
+        by_kind={kind: separation(found, spec.bootstrap, spec.seed) for kind, found in kinds.items()},
+        by_distance={
+            distance: separation(found, spec.bootstrap, spec.seed) for distance, found in distances.items()
+        },
+        planted=[
+            PlantedScores(
+                kind=rule.kind,
+                true=rule.true,
+                near=rule.near,
+                far=rule.far,
+                scores=[item.true, *item.false],
+            )
+            for item, rule in zip(tried, RULES, strict=True)
+        ],
+        code_version=thresher.__version__,
+    )
