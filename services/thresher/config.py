@@ -63,11 +63,12 @@ def _without_operational(spec: BaseModel) -> dict[str, Any]:
         if isinstance(extra, dict) and extra.get("operational"):
             continue
         value = getattr(spec, name)
-        out[name] = (
-            _without_operational(value)
-            if isinstance(value, Spec)
-            else spec.model_dump(mode="json", include={name})[name]
-        )
+        if isinstance(value, Spec):
+            out[name] = _without_operational(value)
+        elif isinstance(value, list | tuple) and any(isinstance(item, Spec) for item in value):
+            out[name] = [_without_operational(item) for item in value]
+        else:
+            out[name] = spec.model_dump(mode="json", include={name})[name]
     return out
 
 

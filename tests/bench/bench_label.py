@@ -48,6 +48,8 @@ DELPHI = {
 }
 """Its defaults, but for 16 latents at a time with two scorers each, so that 32 requests are in flight."""
 DETECTION_ONLY = {"simulation": None, "baseline": {"num_shuffles": 0}}
+MANY_EXEMPLARS = {"explainer": {"num_exemplars": 10, "num_quantile": 30}}
+"""As many as Delphi shows its explainer, and spread as there."""
 WIDTHS_OURS = (5, 10, 25)
 WIDTHS_DELPHI = (10, 50)
 JOINT_SIZES = (5, 25)
@@ -102,10 +104,8 @@ class Bench:
             },
         )
         if done.returncode != 0:
-            return {
-                "failed": (done.stderr.strip().splitlines() or ["no output"])[-1][:300],
-                "stderr": done.stderr,
-            }
+            lines = [line for line in done.stderr.splitlines() if "Error" in line]
+            return {"failed": (lines or done.stderr.splitlines() or ["no output"])[-1][:300]}
         return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
     def judge(
@@ -158,15 +158,16 @@ def main_part(bench: Bench, profile: str, num_latents: int, options: argparse.Na
     with bench.scripted(profile) as server:
         runs = {
             "ours": bench.run("ours", f"ours-{profile}", server, spec={}),
+            "ours, 40 exemplars": bench.run("ours", f"many-{profile}", server, spec=MANY_EXEMPLARS),
             "ours, detection alone": bench.run("ours", f"alone-{profile}", server, spec={"simulation": None}),
             "Delphi": bench.run("delphi", f"default-{profile}", server, **DELPHI),
             "Delphi, a latent at a time": bench.run(
-                "delphi", f"one-{profile}", server, **DELPHI | {"latents_at_once": 1}
+                "delphi", f"one-{profile}", server, **DELPHI | {"latents_at_once": 1, "num_latents": 4}
             ),
         }
         judged = {
             side: bench.judge(server, runs[side]["labels"], 25)
-            for side in ("ours", "Delphi")
+            for side in ("ours", "ours, 40 exemplars", "Delphi")
             if "labels" in runs[side]
         }
     print_main(f"{profile} profile", runs, num_latents, options.concurrency)

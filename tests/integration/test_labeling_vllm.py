@@ -1,6 +1,7 @@
 """Labelling against vLLM's own server."""
 
 import asyncio
+import json
 import math
 
 import numpy as np
@@ -123,3 +124,46 @@ def test_an_unknown_model_lists_those_served(real_spec) -> None:
     endpoint: EndpointSpec = real_spec.endpoint.model_copy(update={"model": "gpt-unknown"})
     with pytest.raises(SpecError, match="smollm2"):
         label(real_spec.model_copy(update={"endpoint": endpoint}))
+
+
+EXPLAINERS = {
+    "activations": {"method": "activations"},
+    "json_schema": {"method": "activations", "structured": "json_schema"},
+    "reasoning": {
+        "method": "activations",
+        "reasoning": True,
+        "reasoning_tokens": 64,
+        "structured": "json_schema",
+    },
+    "contrastive": {"method": "contrastive", "num_firing": 3, "num_silent": 3},
+    "vocab_proj": {"method": "vocab_proj"},
+    "token_change": {"method": "token_change"},
+    "keep": {"method": "ensemble"},
+    "merge": {"method": "ensemble", "mode": "merge"},
+    "best_of": {"method": "activations", "num_candidates": 3, "temperature": 1.0},
+}
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+def test_every_explainer_labels_with_the_real_model(planted_store, real_spec, name) -> None:
+    changes = {
+        "explainer": EXPLAINERS[name],
+        "features": {"selection": [3, 8]},
+        "simulation": None,
+        "baseline": {"num_shuffles": 0},
+    }
+    manifest = label(LabelSpec.parse(real_spec.model_dump() | changes))
+    rows = read_rows(planted_store, manifest.labels)
+    print(name, [(row["state"], row["method"], row["num_candidates"], row["text"]) for row in rows])
+    assert {row["state"] for row in rows} <= {"ok", "unparsable", "refused"}
+    assert any(row["state"] == "ok" for row in rows)
+    for row in rows:
+        assert row["text"] is None or row["text"].isprintable()
+    asked = [row for row in read_rows(planted_store, manifest.responses) if row["purpose"] == "explain"]
+    assert len(asked) >= 2
+    if name in ("json_schema", "reasoning"):
+        # Held to the schema, even this model gives JSON, unless it is cut off.
+        contents = [json.loads(row["response"])["choices"][0] for row in asked]
+        whole = [item["message"]["content"] for item in contents if item["finish_reason"] == "stop"]
+        assert all(isinstance(json.loads(content)["label"], str) for content in whole)
+        assert whole

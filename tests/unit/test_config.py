@@ -37,6 +37,16 @@ def test_identity_leaves_out_how_to_run():
     assert first.identity() == Outer.parse({"root": "s3://b", "name": "x"}).identity()
 
 
+class Several(Spec):
+    members: tuple[Outer, ...]
+    """Specs in a sequence."""
+
+
+def test_identity_leaves_out_how_to_run_in_a_sequence_too():
+    first, second = (Several.parse({"members": [{"root": root, "name": "x"}]}) for root in ("a", "b"))
+    assert first.identity() == second.identity() == {"members": [{"name": "x", "inner": {"rate": 0.1}}]}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

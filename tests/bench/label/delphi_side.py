@@ -62,9 +62,20 @@ def _explained(result: Any) -> LatentRecord:
     return record
 
 
+class TokenByToken:
+    """A tokenizer that decodes every id by itself: transformers 5 takes them for one text, and Delphi 0.1.3 does not
+    expect it."""
+
+    def __init__(self, folder: str) -> None:
+        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    def batch_decode(self, tokens: torch.Tensor) -> list[str]:
+        return [self._tokenizer.decode([token]) for token in tokens.tolist()]
+
+
 def _scorer(name: str, client: OpenRouter, folder: str) -> Any:
     if name == "simulation":
-        return OpenAISimulator(client, tokenizer=AutoTokenizer.from_pretrained(folder), all_at_once=False)
+        return OpenAISimulator(client, tokenizer=TokenByToken(folder), all_at_once=False)
     kind = {"detection": DetectionScorer, "fuzz": FuzzingScorer}[name]
     return kind(client, n_examples_shown=EXAMPLES_A_PROMPT, verbose=False, log_prob=False)
 
@@ -119,7 +130,7 @@ def main(case: Case) -> None:
 
     with Meter(case) as meter:
         asyncio.run(run())
-    say({**meter.measured, "labels": labels, "answers": answers})
+    say({**meter.measured, "labels": labels, "answers": answers, "num_latents": len(latents)})
 
 
 if __name__ == "__main__":

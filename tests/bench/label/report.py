@@ -29,7 +29,7 @@ def print_main(title: str, runs: Mapping[str, dict[str, Any]], num_latents: int,
         if "failed" in run:
             print(f"{name:<{NAME_WIDTH}}failed: {run['failed']}")
             continue
-        run["figures"] = figures = _figures(run, num_latents, concurrency)
+        run["figures"] = figures = _figures(run, run.get("num_latents", num_latents), concurrency)
         cells = (
             f"{figures['calls_per_latent']:,.1f}",
             f"{figures['prompt_tokens_per_latent']:,.0f}",

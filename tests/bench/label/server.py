@@ -137,6 +137,8 @@ class App:
             case "/v1/models":
                 model = {"id": MODEL, "object": "model", "max_model_len": 16384}
                 await _send(send, json.dumps({"object": "list", "data": [model]}))
+            case _ if scope["method"] != "POST":
+                await _send(send, "{}", status=404)
             case _:
                 body = json.loads(await _body(receive))
                 self._engine.arrive()
@@ -155,10 +157,10 @@ async def _body(receive: Any) -> bytes:
     return b"".join(parts)
 
 
-async def _send(send: Any, text: str) -> None:
+async def _send(send: Any, text: str, status: int = 200) -> None:
     data = text.encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": data})
 
 

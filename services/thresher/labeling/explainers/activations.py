@@ -14,7 +14,7 @@ from thresher.labeling.templates import load_template
 
 
 class ActivationsWriter:
-    """Shows a feature's strongest exemplars of the explain split.
+    """Shows a feature's strongest exemplars of the explain split, and others spread over the strata of activation.
 
     The question holds no worked examples: a small model answers with one of theirs.
     """
@@ -26,7 +26,11 @@ class ActivationsWriter:
 
     def shown(self, evidence: Evidence) -> list[Exemplar]:
         strongest = evidence.of("explain", ["top"])[: self._spec.num_exemplars]
-        counts: list[tuple[ExemplarKind, int]] = [("top", self._spec.num_exemplars)]
+        strongest += evidence.of("explain", ["quantile"])
+        counts: list[tuple[ExemplarKind, int]] = [
+            ("top", self._spec.num_exemplars),
+            ("quantile", self._spec.num_quantile),
+        ]
         return choose_kinds(strongest, counts, num_tokens=self._spec.tokens_per_exemplar, seed=self._seed)
 
     def question(self, evidence: Evidence) -> str | None:

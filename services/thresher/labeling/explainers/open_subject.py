@@ -12,6 +12,7 @@ from thresher.contracts.manifests import DictionaryManifest, FeaturesManifest, H
 from thresher.contracts.sites import Site
 from thresher.labeling.explainers.spec import SelfExplainingSpec
 from thresher.labeling.explainers.subject import LocalSubject
+from thresher.latents.subject.places import places_of
 from thresher.latents.weights import load_encoder, read_dictionary
 from thresher.runtime.model_identity import identify_model
 from thresher.storage import ObjectStore
@@ -27,15 +28,15 @@ def open_subject(
     """A subject that knows the vectors of the `wanted` features. Neither model nor weights are loaded yet.
 
     Raises:
-        SpecError: the folder holds no model or another one, it has no such layer, or the dictionary's vectors are not
-            in its residual stream.
+        SpecError: the folder holds no model or another one, its family is unknown, it has no such layer, or the
+            dictionary's vectors are not in its residual stream.
         MissingArtifactError: the dictionary is not in the store.
     """
     identity = identify_model(spec.model)
     reference = f"{features.dictionary.name}@{features.dictionary.version}"
     _check_model(store, features, spec, identity)
     _check_vectors(read_dictionary(store, reference), identity)
-    return LocalSubject(Path(spec.model), identity, _vectors(store, reference, wanted))
+    return LocalSubject(Path(spec.model), identity, spec.layer, _vectors(store, reference, wanted))
 
 
 def _vectors(store: ObjectStore, reference: str, wanted: Sequence[int]) -> Callable[[int], torch.Tensor]:
@@ -52,6 +53,7 @@ def _vectors(store: ObjectStore, reference: str, wanted: Sequence[int]) -> Calla
 def _check_model(
     store: ObjectStore, features: FeaturesManifest, spec: SelfExplainingSpec, identity: ModelIdentity
 ) -> None:
+    places_of(identity.architecture)
     if spec.layer >= identity.num_layers:
         raise SpecError(
             "explainer.layer",

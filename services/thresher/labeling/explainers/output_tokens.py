@@ -14,8 +14,8 @@ from thresher.labeling.explainers.spec import OutputTokensSpec
 from thresher.labeling.templates import load_template
 
 TEMPLATES = {
-    "vocab_proj": load_template("explain-vocab-proj-v1"),
-    "token_change": load_template("explain-token-change-v1"),
+    "vocab_proj": load_template("explain-vocab-proj-v2"),
+    "token_change": load_template("explain-token-change-v2"),
 }
 KINDS: dict[str, tuple[OutputTokenKind, OutputTokenKind]] = {
     "vocab_proj": ("promoted", "suppressed"),
@@ -26,7 +26,10 @@ NOTHING = "none"
 
 
 class OutputTokensWriter:
-    """Shows tokens and no exemplar."""
+    """Shows tokens and no exemplar.
+
+    What goes up is shown last: a small model otherwise repeats what goes down.
+    """
 
     def __init__(self, spec: OutputTokensSpec) -> None:
         self._spec, self.method, self.template = spec, spec.method, TEMPLATES[spec.method]

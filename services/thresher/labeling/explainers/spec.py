@@ -25,7 +25,8 @@ class PromptedSpec(Spec):
     max_tokens: Annotated[int, Field(ge=1)] = 24
     """Longest phrase, in tokens; what JSON adds to it comes on top."""
     structured: Structured = "auto"
-    """Have the endpoint keep the answer to a JSON schema, or to JSON at least; auto does what the endpoint can."""
+    """Have the endpoint keep the answer to a JSON schema, or to JSON at least. auto asks for a plain phrase, as off
+    does: any endpoint gives one, and small models lose labels to JSON."""
     max_repairs: Annotated[int, Field(ge=0)] = 1
     """Further requests, each of which shows the model what was wrong with its answer. Then it is unparsable."""
     reasoning: bool = False
@@ -37,7 +38,7 @@ class PromptedSpec(Spec):
     def _draws_differ(self) -> Self:
         if self.num_candidates > 1 and self.temperature == 0:
             raise SpecError(
-                "temperature",
+                "explainer.temperature",
                 self.temperature,
                 allowed="above 0",
                 mend="At 0 all candidates are the same: raise it, or set num_candidates to 1.",
@@ -51,7 +52,10 @@ class ActivationsSpec(PromptedSpec):
     method: Literal["activations"] = "activations"
     """Input-centric: texts with the firing tokens marked."""
     num_exemplars: Annotated[int, Field(ge=1)] = 5
-    """Exemplars shown."""
+    """Strongest exemplars shown."""
+    num_quantile: Annotated[int, Field(ge=0)] = 0
+    """Exemplars shown beside these, spread over the strata of activation: a label of the strongest alone misses what
+    the feature fires on less strongly."""
     tokens_per_exemplar: Annotated[int, Field(ge=1)] = 16
     """Tokens shown of each."""
 

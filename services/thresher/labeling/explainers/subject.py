@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from thresher.contracts.errors import SpecError
 from thresher.contracts.manifests import ModelIdentity
 from thresher.labeling.endpoints.requests import Answer, ModelRequest
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.templates import PLACE
+from thresher.latents.subject.spliced_model import SplicedModel
 
 WORD = "X"
 NOWHERE = "http://localhost/in-process"  # an endpoint has an address; nobody calls this one
@@ -55,11 +55,13 @@ class LocalSubject:
     Args:
         folder: of the model.
         identity: what it is.
+        layer: whose input is patched; requests name it too.
         vector_of: where vectors come from.
     """
 
-    def __init__(self, folder: Path, identity: ModelIdentity, vector_of: VectorOf) -> None:
+    def __init__(self, folder: Path, identity: ModelIdentity, layer: int, vector_of: VectorOf) -> None:
         self._folder, self._vector_of, self._turn = folder, vector_of, asyncio.Lock()
+        self._site = f"resid_pre.{layer}"
         self.spec = EndpointSpec(
             model=identity.name, revision=identity.weights_sha256, base_url=NOWHERE, concurrency=1
         )
@@ -86,23 +88,9 @@ class LocalSubject:
     def _generate(self, question: str, answer: str, patch: Patch, max_tokens: int) -> tuple[int, list[int]]:
         """Number of prompt tokens, and the ids that follow."""
         ids, places = self._prompt(question, answer)
-        ids_BL = torch.tensor([ids])
-        layer = decoder_layers(self._model)[patch.layer]
         write = _PatchWriter(self._vector_of(patch.feature), patch.scale, places, len(ids))
-        handle = layer.register_forward_pre_hook(write, with_kwargs=True)
-        try:
-            with torch.inference_mode():
-                generated_BL = self._model.generate(
-                    ids_BL,
-                    attention_mask=torch.ones_like(ids_BL),
-                    max_new_tokens=max_tokens,
-                    do_sample=False,
-                    pad_token_id=self._tokenizer.eos_token_id,
-                )
-        finally:
-            handle.remove()
-        assert write.num_written == 1, "the prompt runs through the layer once"
-        return len(ids), [int(token) for token in generated_BL[0, len(ids) :]]
+        generated_L = self._model.generate(torch.tensor(ids), max_tokens, {self._site: write})
+        return len(ids), [int(token) for token in generated_L]
 
     def _prompt(self, question: str, answer: str) -> tuple[list[int], list[int]]:
         """Token ids, and the positions of the word."""
@@ -126,50 +114,27 @@ class LocalSubject:
         return AutoTokenizer.from_pretrained(self._folder)
 
     @cached_property
-    def _model(self) -> Any:
-        from transformers import AutoModelForCausalLM
-
-        return AutoModelForCausalLM.from_pretrained(self._folder, dtype=torch.float32).eval()
+    def _model(self) -> SplicedModel:
+        return SplicedModel(self._folder, [self._site])
 
 
 class _PatchWriter:
-    """Writes the vector into the rows of the prompt; steps that decode one token more are left as they are."""
+    """Writes the vector into the rows of the prompt; the tokens that follow are left as they are."""
 
     def __init__(self, vector_D: torch.Tensor, scale: float, places: list[int], num_tokens: int) -> None:
         self._direction_D, self._scale = nn.functional.normalize(vector_D.float(), dim=0), scale
-        self._places, self._num_tokens, self.num_written = places, num_tokens, 0
+        self._places, self._num_tokens = places, num_tokens
 
-    def __call__(
-        self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        x_BLD = arguments[0] if arguments else keywords["hidden_states"]
+    def __call__(self, x_BLD: torch.Tensor) -> torch.Tensor:
         if x_BLD.shape[1] != self._num_tokens:
-            return arguments, keywords
-        self.num_written += 1
+            return x_BLD
         patched_BLD = x_BLD.clone()
-        patched_BLD[:, self._places] = (self._scale * self._typical_length(x_BLD) * self._direction_D).to(
-            x_BLD.dtype
-        )
-        if arguments:
-            return (patched_BLD, *arguments[1:]), keywords
-        return arguments, {**keywords, "hidden_states": patched_BLD}
+        patched_BLD[:, self._places] = self._scale * self._typical_length(x_BLD) * self._direction_D
+        return patched_BLD
 
     def _typical_length(self, x_BLD: torch.Tensor) -> torch.Tensor:
         """Of the rows that stay, but for the first: it is an attention sink, and far longer."""
         stays_L = torch.ones(x_BLD.shape[1], dtype=torch.bool)
         stays_L[[0, *self._places]] = False
-        length: torch.Tensor = x_BLD[:, stays_L].float().norm(dim=-1).mean()
+        length: torch.Tensor = x_BLD[:, stays_L].norm(dim=-1).mean()
         return length
-
-
-def decoder_layers(model: nn.Module) -> nn.ModuleList:
-    """The list of a causal language model's decoder layers.
-
-    Raises:
-        SpecError: there is no such list.
-    """
-    count = model.config.get_text_config().num_hidden_layers  # type: ignore[union-attr, operator]
-    for module in model.base_model.modules():  # type: ignore[union-attr]
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return module
-    raise SpecError("explainer.model", type(model).__name__, mend="Its decoder layers are in no list.")

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
@@ -28,6 +29,7 @@ MAX_RANGE = 32
 RANGES_A_WORKER = 4
 """At least so many, so that a slow one delays the end little."""
 MAX_LOSSES_A_WORKER = 3
+IDLE_S = 0.1
 ItemT = TypeVar("ItemT")
 Method = Literal["explain", "calibration_readings", "score"]
 
@@ -36,6 +38,24 @@ def ranges(items: Sequence[ItemT], num_workers: int) -> list[Sequence[ItemT]]:
     """Consecutive parts, of one size but for the last."""
     size = max(1, min(MAX_RANGE, -(-len(items) // (num_workers * RANGES_A_WORKER))))
     return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+@dataclass
+class _Dealt:
+    """Which ranges are left, and what the others brought."""
+
+    left: deque[int]
+    results: dict[int, list[Any]] = field(default_factory=dict)
+    lost: set[int] = field(default_factory=set)
+    """Those whose worker was lost: it may have stored answers that the others have not seen."""
+
+    def take(self) -> int | None:
+        return self.left.popleft() if self.left else None
+
+    def give_back(self, index: int | None) -> None:
+        if index is not None:
+            self.left.append(index)
+            self.lost.add(index)
 
 
 class FanOut:
@@ -82,32 +102,32 @@ class FanOut:
     async def _map(self, method: Method, items: Sequence[Any], meter: Meter, *others: Any) -> list[Any]:
         """What the method makes of each item, in order."""
         parts = ranges(items, self._num_workers)
-        left, results = deque(range(len(parts))), dict[int, list[Any]]()
-        all_done = asyncio.Event()
         if not parts:
             return []
+        dealt = _Dealt(deque(range(len(parts))))
 
         async def work(place: int) -> None:
-            await self._call(place, "process")
-            while not all_done.is_set():
-                if not left:
-                    await asyncio.sleep(0.1)  # a range of a lost worker may come back
-                    continue
-                index = left.popleft()
+            while len(dealt.results) < len(parts):
+                index: int | None = None
                 try:
-                    results[index] = await self._call(place, method, parts[index], *others)
+                    await self._call(place, "process")  # one that has no place yet takes nothing
+                    index = dealt.take()
+                    if index is None:
+                        await asyncio.sleep(IDLE_S)  # a range of a lost worker may come back
+                        continue
+                    if index in dealt.lost:
+                        await self._call(place, "read_ledger_again")
+                    dealt.results[index] = await self._call(place, method, parts[index], *others)
                 except RayActorError as error:
-                    left.append(index)
+                    dealt.give_back(index)
                     self._replace(place, error)
                     continue
                 meter.advance(len(parts[index]))
-                if len(results) == len(parts):
-                    all_done.set()
 
         await _until_first_end([asyncio.create_task(work(place)) for place in range(self._num_workers)])
         if self._keeper is not None and await self._keeper.is_exhausted.remote():
             self._budget.exhaust()
-        return [row for index in range(len(parts)) for row in results[index]]
+        return [row for index in range(len(parts)) for row in dealt.results[index]]
 
     async def _call(self, place: int, method: str, *arguments: Any) -> Any:
         try:

@@ -34,13 +34,21 @@ class LabelWorker:
     """
 
     def __init__(self, spec_json: str, keeper: Any | None) -> None:
-        run = open_run(LabelSpec.model_validate_json(spec_json))
-        budget = Budget(None) if keeper is None else KeptBudget(keeper)
-        self._shop = Workshop(run, run.ledger(), budget)
+        self._run = open_run(LabelSpec.model_validate_json(spec_json))
+        self._budget = Budget(None) if keeper is None else KeptBudget(keeper)
+        self._shop = self._open_shop()
 
     async def process(self) -> int:
         """Of the worker; answers once it stands."""
         return os.getpid()
+
+    async def read_ledger_again(self) -> None:
+        """See what was stored by others since."""
+        await self._shop.__aexit__(None, None, None)
+        self._shop = self._open_shop()
+
+    def _open_shop(self) -> Workshop:
+        return Workshop(self._run, self._run.ledger(), self._budget)
 
     async def explain(self, selected: Sequence[SelectedFeature]) -> list[Label]:
         self._shop.open_book([item.feature for item in selected])

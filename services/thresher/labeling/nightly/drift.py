@@ -2,10 +2,19 @@
 
 A label is made from one features artifact. Where a newer one, over another corpus, shows the feature firing far more or
 less often, or on other tokens, or where the dictionary's weights are not those that were labelled, the label is old.
+
+Tokens speak only of a feature that fires on the same ones in two splits of one corpus. On the demo's dictionary (1,070
+features that fire often enough) those are 56 %; of them 1.3 % seem to have drifted between two splits of one corpus,
+and 86 % are told from another feature. Over all features 21 % would seem to have drifted.
 """
 
+from collections import defaultdict
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from thresher.contracts.manifests import FeaturesManifest
@@ -14,6 +23,8 @@ from thresher.labeling.nightly.spec import ThresholdSpec
 from thresher.labeling.standings.standing import Standing
 from thresher.storage import ObjectStore
 from thresher.storage.read_file import open_input
+
+NUM_TOKENS = 10
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,25 @@ def read_profiles(store: ObjectStore, manifest: FeaturesManifest) -> dict[int, F
     }
 
 
+def read_report_tokens(
+    store: ObjectStore, manifest: FeaturesManifest, features: Collection[int]
+) -> dict[int, frozenset[str]]:
+    """As `top_tokens`, of the report split: by feature."""
+    wanted = pa.array(sorted(features), pa.int32())
+    is_wanted = (
+        pc.field("feature").isin(wanted) & (pc.field("split") == "report") & (pc.field("kind") == "top")
+    )
+    found: defaultdict[int, dict[str, None]] = defaultdict(dict)
+    for entry in manifest.exemplars:
+        with open_input(store, entry.key) as file:
+            columns = ["feature", "rank", "tokens", "activations"]
+            table = pq.read_table(file, columns=columns, filters=is_wanted)
+        for row in table.sort_by([("feature", "ascending"), ("rank", "ascending")]).to_pylist():
+            for text in _plain([row["tokens"][int(np.argmax(row["activations"]))]]):
+                found[row["feature"]].setdefault(text)
+    return {feature: frozenset(list(tokens)[:NUM_TOKENS]) for feature, tokens in found.items()}
+
+
 def token_overlap(one: frozenset[str], other: frozenset[str]) -> float:
     """Share of the smaller set that the other holds; 1 where either is empty and nothing can be said."""
     smaller = min(len(one), len(other))
@@ -56,6 +86,7 @@ def drift_of(
     target: FeaturesManifest,
     before: FeatureProfile | None,
     now: FeatureProfile,
+    report_tokens: Callable[[], frozenset[str]],
     thresholds: ThresholdSpec,
 ) -> str | None:
     """What changed since the label was made, in words; None if nothing that matters.
@@ -65,6 +96,7 @@ def drift_of(
         target: the artifact that labels should be of now.
         before: the feature in the artifact that the label was made from; None if that artifact is gone.
         now: the feature in the target.
+        report_tokens: gives its strongest tokens in the report split of the artifact that it was made from.
         thresholds: what matters.
     """
     if standing.run.dictionary.weights_sha256 != target.dictionary.weights_sha256:
@@ -76,10 +108,15 @@ def drift_of(
     ratio = density_ratio(before.density, now.density)
     if ratio > thresholds.max_density_ratio:
         return f"density {before.density:.2g} became {now.density:.2g}"
-    overlap = token_overlap(before.top_tokens, now.top_tokens)
-    if overlap < thresholds.min_token_overlap:
-        return f"fires on other tokens (overlap {overlap:.2f})"
-    return None
+    if token_overlap(before.top_tokens, now.top_tokens) >= thresholds.min_token_overlap:
+        return None
+    others = report_tokens()
+    if token_overlap(before.top_tokens, others) < thresholds.min_own_overlap:
+        return None
+    overlap = token_overlap(before.top_tokens | others, now.top_tokens)
+    return (
+        f"fires on other tokens (overlap {overlap:.2f})" if overlap < thresholds.min_token_overlap else None
+    )
 
 
 def _plain(tokens: list[str]) -> list[str]:

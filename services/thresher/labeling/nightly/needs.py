@@ -8,7 +8,13 @@ from pydantic import Field
 
 from thresher.contracts.manifests import FeaturesManifest, Record
 from thresher.contracts.states import State
-from thresher.labeling.nightly.drift import FeatureProfile, drift_of, read_profiles
+from thresher.labeling.nightly.drift import (
+    FeatureProfile,
+    drift_of,
+    read_profiles,
+    read_report_tokens,
+    token_overlap,
+)
 from thresher.labeling.nightly.spec import ThresholdSpec
 from thresher.labeling.standings.dictionaries import DictionaryState
 from thresher.labeling.standings.standing import BOUNDED, Standing, Standings
@@ -127,7 +133,14 @@ def _trouble(
         return "unlabelled", f"was {standing.state}, fires now", False
     if standing.state != State.OK:
         return "failed", str(standing.state), standing.state in BOUNDED
-    drift = drift_of(standing, target, sources.profile(standing), profile, thresholds)
+    drift = drift_of(
+        standing,
+        target,
+        sources.profile(standing),
+        profile,
+        lambda: sources.report_tokens(standing, thresholds),
+        thresholds,
+    )
     if drift is not None:
         return "drifted", drift, False
     judgement = standing.judgement
@@ -156,7 +169,9 @@ class _Sources:
     ) -> None:
         self._store = store
         self._manifests = {item.features_id: item for item in dictionary.features}
+        self._now = now
         self._profiles = {target.features_id: now}
+        self._report_tokens: dict[str, dict[int, frozenset[str]]] = {}
 
     def profile(self, standing: Standing) -> FeatureProfile | None:
         features_id = standing.run.features_id
@@ -165,3 +180,19 @@ class _Sources:
         if features_id not in self._profiles:
             self._profiles[features_id] = read_profiles(self._store, self._manifests[features_id])
         return self._profiles[features_id].get(standing.feature)
+
+    def report_tokens(self, standing: Standing, thresholds: ThresholdSpec) -> frozenset[str]:
+        """Read for all features at once that may have drifted to other tokens."""
+        features_id = standing.run.features_id
+        if features_id not in self._report_tokens:
+            suspects = [
+                feature
+                for feature, before in self._profiles[features_id].items()
+                if feature in self._now
+                and token_overlap(before.top_tokens, self._now[feature].top_tokens)
+                < thresholds.min_token_overlap
+            ]
+            self._report_tokens[features_id] = read_report_tokens(
+                self._store, self._manifests[features_id], suspects
+            )
+        return self._report_tokens[features_id].get(standing.feature, frozenset())

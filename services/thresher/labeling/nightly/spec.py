@@ -55,6 +55,8 @@ class ThresholdSpec(Spec):
     """A feature has drifted if it fires so many times more or less often than where its label was made."""
     min_token_overlap: Annotated[float, Field(ge=0, le=1)] = 0.1
     """A feature has drifted if less of the tokens that it fires on strongest are those that it fired on."""
+    min_own_overlap: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Tokens say nothing of a feature whose strongest tokens in two splits of one corpus overlap less."""
     max_tries: Annotated[int, Field(ge=1)] = 3
     """Labels asked for, of a feature over one features artifact, that were refused, unparsable or low."""
     score_types: tuple[str, ...] = ("simulation", "detection", "fuzzing")

@@ -87,6 +87,25 @@ class SplicedModel:
             self._model.base_model(token_ids_BL.to(self._model.device), use_cache=False)
         return rows
 
+    @torch.inference_mode()
+    def generate(
+        self, token_ids_L: torch.Tensor, max_tokens: int, replacements: Mapping[str, Replace] | None = None
+    ) -> torch.Tensor:
+        """Ids of at most `max_tokens` tokens that follow, the likeliest each.
+
+        Sites are replaced in the prompt, as one batch of one sequence, and then in each new token by itself.
+        """
+        ids_BL = token_ids_L[None].to(self._model.device)
+        with self._replaced(replacements or {}):
+            generated_BL: torch.Tensor = self._model.generate(
+                ids_BL,
+                attention_mask=torch.ones_like(ids_BL),
+                max_new_tokens=max_tokens,
+                do_sample=False,
+                pad_token_id=0,  # a single sequence is never padded
+            )
+        return generated_BL[0, len(token_ids_L) :]
+
     @contextmanager
     def _observed(self) -> Iterator[dict[str, torch.Tensor]]:
         rows: dict[str, torch.Tensor] = {}

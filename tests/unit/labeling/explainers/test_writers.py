@@ -42,6 +42,14 @@ def text(kind: ExemplarKind, document: str, tokens: tuple[str, ...], firing: boo
     return Exemplar(kind, 0, None, document, 0, 0, tokens, activations)
 
 
+def test_activations_shows_the_strongest_then_others_spread_over_the_strata(evidence) -> None:
+    strongest = ActivationsWriter(ActivationsSpec(num_exemplars=3), 0).shown(evidence)
+    assert [(item.kind, item.rank) for item in strongest] == [("top", 0), ("top", 1), ("top", 2)]
+    more = ActivationsWriter(ActivationsSpec(num_exemplars=3, num_quantile=4), 0).shown(evidence)
+    assert [(item.kind, item.rank) for item in more[:3]] == [("top", 0), ("top", 1), ("top", 2)]
+    assert [(item.kind, item.rank) for item in more[3:]] == [("quantile", rank) for rank in (0, 2, 4, 6)]
+
+
 def test_contrastive_shows_hard_negatives_of_every_kind(evidence) -> None:
     writer = ContrastiveWriter(ContrastiveSpec(num_firing=4, num_silent=6), seed=0)
     shown = writer.shown(evidence)
@@ -72,7 +80,9 @@ def test_contrastive_without_anything_silent_has_no_question(evidence) -> None:
 def test_output_tokens_are_shown_by_kind(evidence) -> None:
     for method in ("vocab_proj", "token_change"):
         question = OutputTokensWriter(OutputTokensSpec(method=method, num_tokens=2)).question(evidence) or ""
-        up, down = question.split("less")[0], question.split("less")[1]
+        down, up, _ = question.split("\n\n")
+        assert "less" in down
+        assert "more" in up
         assert '"ship"' in up
         assert '"waves"' not in question  # the third
         assert '"the"' in down

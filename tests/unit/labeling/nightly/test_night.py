@@ -247,6 +247,24 @@ def test_drift_of_density_and_tokens_over_another_corpus(planted_store, nightly_
     assert found(planted_store, spec) == {}
 
 
+def test_tokens_say_nothing_of_a_feature_that_fires_on_anything(
+    planted_store, nightly_spec, committer
+) -> None:
+    spec = nightly_spec()
+
+    def scattered(row):
+        return row | {"top_tokens": ["never", "seen", "twice"]}
+
+    before = copy_features(planted_store, name="other", change=scattered)
+    nightly(nightly_spec(dictionaries=["other@*"]), committer)
+    copy_features(
+        planted_store, name="other", corpus="d" * 16, change=lambda row: row | {"top_tokens": ["new", "ones"]}
+    )
+    assert before.corpus_id != "d" * 16
+    needs = survey(planted_store, spec.model_copy(update={"dictionaries": ("other@*",)})).needs
+    assert needs == [], "its strongest tokens in the report split are others as well"
+
+
 def test_other_weights_under_the_same_name_make_every_label_old(
     planted_store, nightly_spec, committer
 ) -> None:
