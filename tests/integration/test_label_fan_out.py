@@ -97,7 +97,7 @@ def test_a_killed_worker_is_replaced(
     killed: list[int] = []
 
     def kill() -> None:
-        wait_for(lambda: len(scripted_llm.requests) >= num_requests)
+        wait_for(lambda: len(scripted_llm.requests) >= num_requests and len(workers()) > 0)
         killed.append(workers()[0])
         os.kill(killed[0], signal.SIGKILL)
 
