@@ -53,6 +53,30 @@ def test_a_whole_run(planted_store, real_spec) -> None:
     assert label(real_spec) == manifest
 
 
+def test_every_scorer_reads_most_of_its_answers(planted_store, real_spec) -> None:
+    """But for the chat's lists, which a model this small cannot write: there, being unparsed is what is said."""
+    sections = {
+        "detection": {"num_active": 2, "num_inactive": 2, "num_hard": 2},
+        "fuzzing": {"num_right": 2, "num_wrong": 2},
+        "intruder": {"num_trials": 2},
+        "intruder_blind": {"num_trials": 2},
+        "simulation": {"num_top": 2, "num_quantile": 1, "num_negative": 1, "num_calibrate": 2},
+        "simulation_tokens": {"num_top": 1, "num_quantile": 0, "num_negative": 1, "tokens_per_context": 6},
+        "simulation_chat": {"num_top": 1, "num_quantile": 0, "num_negative": 1, "tokens_per_context": 6},
+    }
+    plain = {**real_spec.model_dump(mode="json"), **sections, "features": {"selection": [3, 8]}}
+    manifest = label(LabelSpec.parse(plain))
+    rows = read_rows(planted_store, manifest.scores)
+    assert {row["score_type"] for row in rows} >= set(sections) | {
+        "detection_hard",
+        "simulation_calibrated_r2",
+    }
+    for row in rows:
+        assert (row["value"] is None) == (row["state"] not in ("ok", "unqualified"))
+        if not row["score_type"].startswith("simulation_chat"):
+            assert row["n"] > row["n_unparsed"]
+
+
 def test_entry_i_predicts_prompt_token_i(bundled_model, real_spec) -> None:
     """Against transformers: the log-probabilities at a position are given all tokens before it, and none after."""
     import torch

@@ -24,8 +24,9 @@ from thresher.labeling.scorers.scorer import ask_all
 from thresher.labeling.scorers.spec import IntruderSpec
 from thresher.labeling.templates import load_template
 
-LABELLED, BLIND = load_template("intruder-v1"), load_template("intruder-blind-v1")
+LABELLED, BLIND = load_template("intruder-v2"), load_template("intruder-blind-v2")
 NUM_TEXTS = 5
+LETTERS = "ABCDE"  # a digit after a space is two tokens for some tokenizers, a letter is one
 
 
 class IntruderScorer:
@@ -78,7 +79,7 @@ class IntruderScorer:
     async def observe(self, label: str, trials: Sequence[Trial]) -> list[Reading]:
         answers = await ask_all(self._exchange, self.requests(label, trials))
         return [
-            self._reading(trial, chosen_number(read_first_token_logprobs(answer.choice), NUM_TEXTS))
+            self._reading(trial, chosen_place(read_first_token_logprobs(answer.choice)))
             for trial, answer in zip(trials, answers, strict=True)
         ]
 
@@ -86,25 +87,25 @@ class IntruderScorer:
         return {self.name: accuracy(readings)}
 
     def _reading(self, trial: Trial, chosen: int | None) -> Reading:
-        intruder = next(
-            index + 1 for index, context in enumerate(trial.contexts) if context.kind in SILENT_KINDS
-        )
+        intruder = next(index for index, context in enumerate(trial.contexts) if context.kind in SILENT_KINDS)
         return verdict(trial, True, None if chosen is None else float(chosen == intruder))
 
     def _request(self, label: str, trial: Trial) -> ModelRequest:
         texts = "\n".join(
-            f"{index + 1}. {' '.join(context.text.split())}" for index, context in enumerate(trial.contexts)
+            f"{LETTERS[index]}. {' '.join(context.text.split())}"
+            for index, context in enumerate(trial.contexts)
         )
         prompt = self._tokenizer.start()
         self._tokenizer.add(prompt, [self._template.fill(label=label, texts=texts)])
         return first_token_request(self._exchange.endpoint, prompt, self._spec.num_logprobs, self.name)
 
 
-def chosen_number(logprob_by_text: Mapping[str, float], highest: int) -> int | None:
-    """The most probable number among the first tokens, whatever its spacing; None if there is none."""
+def chosen_place(logprob_by_text: Mapping[str, float]) -> int | None:
+    """The place whose letter is the most probable first token, whatever its spacing; None if none is there."""
     probability: dict[int, float] = {}
     for text, logprob in logprob_by_text.items():
         word = text.strip().rstrip(".")
-        if word.isascii() and word.isdecimal() and 1 <= int(word) <= highest:
-            probability[int(word)] = probability.get(int(word), 0.0) + math.exp(logprob)
-    return max(probability, key=lambda number: (probability[number], -number)) if probability else None
+        if len(word) == 1 and word in LETTERS:
+            place = LETTERS.index(word)
+            probability[place] = probability.get(place, 0.0) + math.exp(logprob)
+    return max(probability, key=lambda place: (probability[place], -place)) if probability else None

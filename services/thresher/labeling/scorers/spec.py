@@ -107,7 +107,7 @@ class IntruderSpec(Spec):
     tokens_per_context: Annotated[int, Field(ge=2)] = 20
     """Tokens of each context, cut around the peak."""
     num_logprobs: Annotated[int, Field(ge=2)] = 20
-    """Most likely first tokens that are searched for a number."""
+    """Most likely first tokens that are searched for a letter."""
 
 
 class EmbeddingSpec(Spec):
