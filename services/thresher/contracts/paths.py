@@ -1,5 +1,8 @@
 """Where every artifact lies under a root (DESIGN: contracts in object storage). Keys, never URLs."""
 
+import hashlib
+import re
+
 
 def corpus(corpus_id: str) -> str:
     return f"corpora/{corpus_id}"
@@ -19,6 +22,12 @@ def features(name: str, version: str, corpus_id: str) -> str:
 
 def label_run(name: str, version: str, run_id: str) -> str:
     return f"labels/{name}/{version}/{run_id}"
+
+
+def responses(model: str, revision_key: str) -> str:
+    """Shelf of the answers of one revision of a model, shared by all label runs of the root."""
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "_", model).strip("._")[:64]
+    return f"responses/{readable}-{hashlib.sha256(model.encode()).hexdigest()[:8]}/{revision_key}"
 
 
 def export(format_name: str, name: str, version: str) -> str:

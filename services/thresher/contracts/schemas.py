@@ -178,9 +178,14 @@ RESPONSES = pa.schema(
         pa.field("request_sha256", pa.string(), nullable=False),
         pa.field("purpose", pa.string(), nullable=False),  # explain, or the score type
         pa.field("model", pa.string(), nullable=False),
+        pa.field("revision", pa.string(), nullable=False),
+        pa.field("run_id", pa.string(), nullable=False),  # of the label run that asked, and paid
         pa.field("response", pa.string(), nullable=False),  # the raw JSON body
         pa.field("num_prompt_tokens", pa.int64(), nullable=False),
         pa.field("num_completion_tokens", pa.int64(), nullable=False),
+        pa.field(
+            "num_cached_tokens", pa.int64(), nullable=False
+        ),  # of the prompt, in the server's prefix cache
         pa.field("received_at", pa.timestamp("us", tz="UTC"), nullable=False),
     ]
 )

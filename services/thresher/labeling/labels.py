@@ -7,6 +7,7 @@ from datetime import datetime
 from thresher.contracts.exemplars import FIRING_KINDS
 from thresher.contracts.ids import content_id
 from thresher.contracts.states import State
+from thresher.labeling.budget.account import charged_to
 from thresher.labeling.exemplars.book import ExemplarBook
 from thresher.labeling.exemplars.evidence import Evidence
 from thresher.labeling.exemplars.exemplar import sample_sha256
@@ -56,7 +57,8 @@ class LabelMaker:
         """
 
         async def one(selected: SelectedFeature) -> Label:
-            label = await self._label(selected)
+            with charged_to(selected.feature):
+                label = await self._label(selected)
             meter.advance(1)
             return label
 

@@ -12,7 +12,6 @@ from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.exemplars.book import ExemplarBook
 from thresher.labeling.explainers.build import check_evidence
 from thresher.labeling.explainers.spec import subject_folders
-from thresher.labeling.ledger.ledger import Ledger
 from thresher.labeling.qualification.records import Qualified, find_qualifications
 from thresher.labeling.selection import SelectedFeature, select_features
 from thresher.labeling.spec import LabelSpec
@@ -47,11 +46,6 @@ class OpenRun:
         book = ExemplarBook(self.store, self.features, features)
         check_evidence(self.spec.explainer, book)
         return book
-
-    def ledger(self) -> Ledger:
-        """Its answers, those stored before this call among them."""
-        ref = self.features.dictionary
-        return Ledger(self.store, ref.name, ref.version, self.run_id)
 
 
 def open_run(spec: LabelSpec) -> OpenRun:

@@ -13,9 +13,17 @@ import pyarrow.parquet as pq
 import thresher
 from thresher.contracts import paths
 from thresher.contracts.ids import content_id
-from thresher.contracts.manifests import FeaturesManifest, FileEntry, LabelManifest, LinearCalibration
+from thresher.contracts.manifests import (
+    Capabilities,
+    FeaturesManifest,
+    FileEntry,
+    LabelManifest,
+    LinearCalibration,
+)
 from thresher.contracts.schemas import LABELS, SCORES
 from thresher.contracts.states import State
+from thresher.labeling.budget.account import Account
+from thresher.labeling.budget.prices import Usage
 from thresher.labeling.labels import Label
 from thresher.labeling.ledger.ledger import Ledger
 from thresher.labeling.qualification.records import Qualified
@@ -40,15 +48,26 @@ class RunRecord:
     calibrations: Mapping[str, LinearCalibration | None]
     """Of the simulators."""
     qualified: Qualified
+    capabilities: dict[str, Capabilities]
 
 
 def publish_run(
-    store: ObjectStore, record: RunRecord, labels: Sequence[Label], scores: Sequence[Score], ledger: Ledger
+    store: ObjectStore,
+    record: RunRecord,
+    labels: Sequence[Label],
+    scores: Sequence[Score],
+    ledgers: Sequence[Ledger],
+    account: Account,
 ) -> LabelManifest:
     """Write the tables, then the manifest; if another attempt at the run was first, its manifest holds."""
-    label_files = _put_parts(store, record, "labels", label_rows(record, labels), LABELS)
+    label_files = _put_parts(store, record, "labels", label_rows(record, labels, account), LABELS)
     score_files = _put_parts(store, record, "scores", score_rows(record, scores), SCORES)
-    responses, totals = ledger.parts(), ledger.totals()
+    answers, totals = account.answers(), account.total()
+    responses = [
+        entry
+        for ledger in ledgers
+        for entry in ledger.put_answers(f"{record.artifact}/responses", answers.get(ledger.name, []))
+    ]
     check_sizes(store, [*label_files, *score_files, *responses])
     masses = [score.outcome.digit_mass for score in scores if score.outcome.digit_mass is not None]
     manifest = LabelManifest(
@@ -66,6 +85,10 @@ def publish_run(
         num_calls=totals.num_calls,
         num_prompt_tokens=totals.num_prompt_tokens,
         num_completion_tokens=totals.num_completion_tokens,
+        usage=account.by_purpose(),
+        cost=totals.cost,
+        currency=record.spec.budget.currency,
+        capabilities=record.capabilities,
         labels=label_files,
         scores=score_files,
         responses=responses,
@@ -93,9 +116,10 @@ def mean_scores(scores: Sequence[Score]) -> dict[str, float]:
     return {name: fmean(found) for name, found in sorted(values.items())}
 
 
-def label_rows(record: RunRecord, labels: Sequence[Label]) -> list[dict[str, Any]]:
+def label_rows(record: RunRecord, labels: Sequence[Label], account: Account) -> list[dict[str, Any]]:
     """Rows of the labels table. A label that nothing was asked for dates from the run's last answer."""
     spec = record.spec
+    usage = account.usage_of_features()
     last_answer = max((label.received_at for label in labels if label.received_at), default=NEVER)
     return [
         {
@@ -112,9 +136,7 @@ def label_rows(record: RunRecord, labels: Sequence[Label]) -> list[dict[str, Any
             "decoding": label.provenance.decoding,
             "seed": spec.seed,
             "num_candidates": label.num_candidates,
-            "num_prompt_tokens": 0,
-            "num_completion_tokens": 0,
-            "cost": None,
+            **_cost_columns(usage.get(label.feature)),
             "run_id": record.run_id,
             "code_version": thresher.__version__,
             "created_at": label.received_at or last_answer,
@@ -122,6 +144,15 @@ def label_rows(record: RunRecord, labels: Sequence[Label]) -> list[dict[str, Any
         }
         for label in labels
     ]
+
+
+def _cost_columns(used: tuple[Usage, float | None] | None) -> dict[str, Any]:
+    usage, cost = used or (Usage(), 0.0)
+    return {
+        "num_prompt_tokens": usage.num_prompt_tokens,
+        "num_completion_tokens": usage.num_completion_tokens,
+        "cost": cost,
+    }
 
 
 def score_rows(record: RunRecord, scores: Sequence[Score]) -> list[dict[str, Any]]:

@@ -4,17 +4,24 @@ The same spec resumes: stored answers are read back, only missing ones are asked
 """
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from thresher.contracts import paths
-from thresher.contracts.manifests import LabelManifest
-from thresher.contracts.states import State
+from thresher.contracts.manifests import Capabilities, LabelManifest
+from thresher.labeling.budget.account import Account
 from thresher.labeling.budget.budget import Budget
-from thresher.labeling.budget.estimate import SAMPLE_SIZE
+from thresher.labeling.budget.plan import Plan, sample_features
+from thresher.labeling.budget.prices import PriceTable
+from thresher.labeling.endpoints.spec import UNSTATED
 from thresher.labeling.guard import RunGuard
+from thresher.labeling.labels import Label
+from thresher.labeling.ledger.ledger import Ledger
+from thresher.labeling.ledger.paid import write_shelf
 from thresher.labeling.opening import OpenRun, open_run, read_features, run_id_of
 from thresher.labeling.publish import RunRecord, publish_run
-from thresher.labeling.scorers.calibration import fit_calibrations
-from thresher.labeling.scores import contests
+from thresher.labeling.scorers.calibration import Calibrations, fit_calibrations
+from thresher.labeling.scores import Score, contests
 from thresher.labeling.spec import LabelSpec
 from thresher.labeling.workshop import Shop, Workshop
 from thresher.runtime.progress import progress
@@ -22,6 +29,15 @@ from thresher.storage import open_store
 from thresher.storage.artifacts import find_record, record_bytes
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a run publishes."""
+
+    labels: Sequence[Label]
+    calibrations: Calibrations
+    scores: Sequence[Score]
 
 
 def label(spec: LabelSpec, guard: RunGuard | None = None) -> LabelManifest:
@@ -63,32 +79,44 @@ def label_run_id(spec: LabelSpec) -> str:
     return run_id_of(store, spec, read_features(store, spec))
 
 
-def estimate(spec: LabelSpec) -> int:
-    """Tokens that `label` would take at the most; asks nothing of a model. Raises: as label, before it asks."""
+def plan(spec: LabelSpec) -> Plan:
+    """What `label` would take at the most; asks nothing of a model. Raises: as label, before it asks."""
     run = open_run(spec)
-    shop = Workshop(run, run.ledger(), Budget(None))
-    shop.open_book(_sample(run))
-    return shop.estimate(run.selected)
+    shop = Workshop(run, Budget(None), Account(PriceTable(spec.budget.prices)))
+    shop.open_book(sample_features(run.selected))
+    return shop.plan(run.selected)[0]
 
 
 async def _label(run: OpenRun, guard: RunGuard) -> LabelManifest:
-    spec, ledger = run.spec, run.ledger()
-    budget = Budget(spec.budget.max_tokens, ledger.num_tokens_paid())
-    async with Workshop(run, ledger, budget) as workshop:
-        is_fanned_out = spec.workers > 1
-        workshop.open_book(_sample(run) if is_fanned_out else [item.feature for item in run.selected])
-        _announce(run, workshop.estimate(run.selected))
-        await workshop.probe()
+    spec, prices = run.spec, PriceTable(run.spec.budget.prices)
+    budget = Budget(spec.budget.max_tokens, max_cost=spec.budget.max_cost, prices=prices)
+    account, is_fanned_out = Account(prices), spec.workers > 1
+    async with Workshop(run, budget, account) as workshop:
+        every = [item.feature for item in run.selected]
+        workshop.open_book(sample_features(run.selected) if is_fanned_out else every)
+        expected, sample = workshop.plan(run.selected)
+        _announce(run, expected)
+        capabilities = await workshop.probe(sample)
+        roots = {model: found.root for model, found in capabilities.items()}
+        for model, ledger in workshop.open_ledgers(roots):
+            write_shelf(run.store, run.artifact, ledger.name)
+            budget.add(prices.charge(model, ledger.paid()))
         run.store.put(paths.spec(run.artifact), record_bytes(spec))
         if is_fanned_out:
             from thresher.labeling.fan_out.driver import FanOut
 
-            async with FanOut(run, budget) as shop:
-                return await _work(run, shop, budget, guard)
-        return await _work(run, workshop, budget, guard)
+            async with FanOut(run, budget, account, roots) as shop:
+                made = await _work(run, shop)
+        else:
+            made = await _work(run, workshop)
+        if budget.refusal is not None:
+            logger.warning("%s What is left is in state over_budget.", budget.refusal)
+        guard.check()
+        ledgers = [ledger for _, ledger in workshop.open_ledgers(roots)]  # with what workers have stored
+        return _publish(run, made, capabilities, ledgers, account)
 
 
-async def _work(run: OpenRun, shop: Shop, budget: Budget, guard: RunGuard) -> LabelManifest:
+async def _work(run: OpenRun, shop: Shop) -> Made:
     """Explain all, then calibrate, then score: baselines and calibrations are made of all features' labels."""
     spec = run.spec
     with progress("explain", len(run.selected), "features") as meter:
@@ -99,23 +127,38 @@ async def _work(run: OpenRun, shop: Shop, budget: Budget, guard: RunGuard) -> La
     with progress("calibrate", len(own), "features") as meter:
         calibrations = fit_calibrations(await shop.calibration_readings(own, meter))
     with progress("score", len(listed), "features") as meter:
-        scores = await shop.score(listed, calibrations, meter)
-    if budget.exhausted:
+        return Made(labels, calibrations, await shop.score(listed, calibrations, meter))
+
+
+def _publish(
+    run: OpenRun,
+    made: Made,
+    capabilities: dict[str, Capabilities],
+    ledgers: Sequence[Ledger],
+    account: Account,
+) -> LabelManifest:
+    record = RunRecord(
+        run.spec, run.run_id, run.artifact, run.features, made.calibrations, run.qualified, capabilities
+    )
+    manifest = publish_run(run.store, record, made.labels, made.scores, ledgers, account)
+    for ledger in ledgers:
+        ledger.seal()
+    return manifest
+
+
+def _announce(run: OpenRun, expected: Plan) -> None:
+    logger.info("\n".join(expected.lines()))
+    limits = run.spec.budget
+    if limits.max_tokens is not None and expected.num_tokens > limits.max_tokens:
         logger.warning(
-            "budget.max_tokens = %d is reached: the rest is in state over_budget.", spec.budget.max_tokens
+            "about %d tokens are needed, budget.max_tokens is %d.", expected.num_tokens, limits.max_tokens
         )
-    guard.check()
-    record = RunRecord(spec, run.run_id, run.artifact, run.features, calibrations, run.qualified)
-    return publish_run(run.store, record, labels, scores, run.ledger())
-
-
-def _announce(run: OpenRun, num_tokens: int) -> None:
-    limit = run.spec.budget.max_tokens
-    logger.info("%d features will take about %d tokens.", len(run.selected), num_tokens)
-    if limit is not None and num_tokens > limit:
-        logger.warning("about %d tokens are needed, budget.max_tokens is %d.", num_tokens, limit)
-
-
-def _sample(run: OpenRun) -> list[int]:
-    """The features that an estimate looks at."""
-    return [item.feature for item in run.selected if item.state == State.OK][:SAMPLE_SIZE]
+    if limits.max_cost is not None and (expected.cost or 0) > limits.max_cost:
+        logger.warning("about %g are needed, budget.max_cost is %g.", expected.cost, limits.max_cost)
+    for endpoint in (run.spec.endpoint, run.spec.explainer_endpoint):
+        if endpoint.revision == UNSTATED:
+            logger.warning(
+                "The revision of %s is unstated: answers of other runs are taken for a day only, and only where the "
+                "server names the same weights. State the endpoint's revision to keep them.",
+                endpoint.model,
+            )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from thresher.contracts.states import State
+from thresher.labeling.budget.account import charged_to
 from thresher.labeling.exemplars.book import ExemplarBook, sample_sha256
 from thresher.labeling.labels import Label
 from thresher.labeling.scorers.outcome import Outcome, without
@@ -12,7 +13,7 @@ from thresher.labeling.scorers.sequential import SequentialScoring
 from thresher.labeling.scorers.spec import CascadeSpec
 from thresher.labeling.shuffling import similar_partners
 from thresher.labeling.spec import LabelSpec
-from thresher.labeling.workers import map_bounded
+from thresher.labeling.workers import ITEMS_PER_SLOT, map_bounded
 from thresher.runtime.progress import Meter
 
 
@@ -81,11 +82,12 @@ class ScoreMaker:
         """
 
         async def one(contest: Contest) -> list[Score]:
-            scores = await self._scores(contest)
+            with charged_to(contest.feature):
+                scores = await self._scores(contest)
             meter.advance(1)
             return scores
 
-        found = await map_bounded(one, listed, self._spec.endpoint.concurrency)
+        found = await map_bounded(one, listed, ITEMS_PER_SLOT * self._spec.endpoint.concurrency)
         return [score for scores in found for score in scores]
 
     async def _scores(self, contest: Contest) -> list[Score]:

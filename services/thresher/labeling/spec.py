@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from thresher.config import Spec
 from thresher.contracts.errors import SpecError
+from thresher.labeling.budget.spec import BudgetSpec
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.explainers.spec import (
     ActivationsSpec,
@@ -14,6 +15,7 @@ from thresher.labeling.explainers.spec import (
     PromptedSpec,
     SingleTokenSpec,
     gives_several,
+    parts_of,
 )
 from thresher.labeling.qualification.spec import QualificationSpec
 from thresher.labeling.scorers.spec import (
@@ -59,13 +61,6 @@ class BaselineSpec(Spec):
 
     num_shuffles: Annotated[int, Field(ge=0)] = 1
     """Other labels tried on each feature's contexts, drawn from features of similar density."""
-
-
-class BudgetSpec(Spec):
-    """A hard stop. What is left then is in state over_budget."""
-
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Prompt and completion tokens the run may spend; null for no limit. Answers stored by earlier runs are free."""
 
 
 class LabelSpec(Spec):
@@ -116,7 +111,7 @@ class LabelSpec(Spec):
     bootstrap: BootstrapSpec = BootstrapSpec()
     """Confidence intervals."""
     budget: BudgetSpec = BudgetSpec()
-    """Hard stop."""
+    """Hard stops on tokens and cost, and the prices."""
     workers: Annotated[int, Field(ge=0, json_schema_extra=Operational)] = 0
     """Ray actors among which features are dealt; with 0 or 1 this process does it all. Each has the endpoint's
     concurrency for itself."""
@@ -144,6 +139,22 @@ class LabelSpec(Spec):
                 raise SpecError(
                     "cascade.first", name, allowed=SCORERS, mend="Name scorers that are not null."
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _cost_has_prices(self) -> Self:
+        own = [part.endpoint for part in parts_of(self.explainer) if isinstance(part, PromptedSpec)]
+        if self.embedding is not None:
+            own.append(self.embedding.endpoint)
+        models = {self.endpoint.model, *(endpoint.model for endpoint in own if endpoint is not None)}
+        unpriced = sorted(models - self.budget.prices.keys())
+        if self.budget.max_cost is not None and unpriced:
+            raise SpecError(
+                "budget.prices",
+                sorted(self.budget.prices),
+                mend=f"budget.max_cost needs the price of {unpriced[0]}: "
+                f"budget.prices: {{{unpriced[0]}: {{prompt: …, completion: …}}}}, per million tokens.",
+            )
         return self
 
     @property

@@ -1,22 +1,25 @@
 """What features are explained and scored with: built alike for a run in this process and in each of its workers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
+from thresher.contracts.manifests import Capabilities
+from thresher.labeling.budget.account import Account
 from thresher.labeling.budget.budget import Budget
-from thresher.labeling.budget.estimate import estimate_tokens
-from thresher.labeling.endpoints.probe import check_model
+from thresher.labeling.budget.plan import Plan, plan_run
+from thresher.labeling.endpoints.probe import check_context, check_model, probe
+from thresher.labeling.endpoints.requests import ModelRequest
 from thresher.labeling.exchanges import Exchanges
 from thresher.labeling.exemplars.book import ExemplarBook
-from thresher.labeling.explainers.build import ExplainerTools, build_explainer
+from thresher.labeling.explainers.build import ExplainerTools, build_explainer, explainer_needs
 from thresher.labeling.explainers.choice import CandidateChooser
 from thresher.labeling.explainers.spec import SelfExplainingSpec, gives_several
 from thresher.labeling.labels import Label, LabelMaker
 from thresher.labeling.ledger.exchange import Exchange
-from thresher.labeling.ledger.ledger import Ledger
+from thresher.labeling.ledger.ledger import Ledger, open_ledger
 from thresher.labeling.opening import OpenRun
-from thresher.labeling.scorers.build import ScorerTools, build_scorers, check_scorers
+from thresher.labeling.scorers.build import ScorerTools, build_scorers, scorer_needs
 from thresher.labeling.scorers.calibration import (
     Calibrations,
     FeatureReadings,
@@ -45,12 +48,12 @@ class Shop(Protocol):
 
 
 class Workshop:
-    """Explains and scores features, over one ledger and within one budget."""
+    """Explains and scores features within one budget, once its ledgers are open."""
 
-    def __init__(self, run: OpenRun, ledger: Ledger, budget: Budget) -> None:
+    def __init__(self, run: OpenRun, budget: Budget, account: Account) -> None:
         spec = run.spec
         self._run, self._spec = run, spec
-        self._exchanges = Exchanges(spec.endpoint, ledger, budget)
+        self._exchanges = Exchanges(spec.endpoint, budget, account)
         self._sequential = SequentialScoring(spec.bootstrap, spec.stopping, spec.seed)
         sampling = Sampling(spec.seed, self._sequential.num_batches)
         self._scorers = build_scorers(spec, ScorerTools(run.tokenizer, self._exchanges.of, sampling))
@@ -69,16 +72,29 @@ class Workshop:
         """Read the exemplars of the features that are to be worked on next."""
         self._book = self._run.book(features)
 
-    def estimate(self, selected: Sequence[SelectedFeature]) -> int:
-        """Tokens that labels and scores of the features will take at the most."""
-        num_shuffles = self._spec.baseline.num_shuffles
-        return estimate_tokens(self._open_book, selected, self._explainer, self._scorers, num_shuffles)
+    def plan(self, selected: Sequence[SelectedFeature]) -> tuple[Plan, list[ModelRequest]]:
+        """What labels and scores of the features will take at the most, and the requests that say so."""
+        return plan_run(self._spec, self._explainer, self._scorers, self._open_book, selected)
 
-    async def probe(self) -> None:
-        """Check that every endpoint does what will be asked of it. Raises: EndpointError, SpecError."""
+    async def probe(self, sample: Sequence[ModelRequest]) -> dict[str, Capabilities]:
+        """What each model's endpoint can do. Raises: EndpointError, SpecError: not what will be asked of it."""
+        found: dict[str, Capabilities] = {}
         for client in self._exchanges.clients:
-            await check_model(client)
-        await check_scorers(self._spec, self._exchanges.clients[0], self._run.tokenizer)
+            needs = explainer_needs(self._spec.explainer, client.spec, self._spec.endpoint)
+            if client.spec == self._spec.endpoint:
+                needs += scorer_needs(self._spec)
+            card = await check_model(client)
+            chats = client.spec == self._spec.explainer_endpoint
+            made = await probe(client, card, self._run.tokenizer, needs, chats=chats)
+            mine = [request for request in sample if request.model == client.spec.model]
+            check_context(client.spec.servers[0].base_url, made, mine)
+            found[client.spec.model] = made
+        return found
+
+    def open_ledgers(self, roots: Mapping[str, str | None]) -> list[tuple[str, Ledger]]:
+        """From now on the models can be asked. `roots`: what was loaded, by the name of the model."""
+        run = self._run
+        return self._exchanges.open_ledgers(lambda spec: open_ledger(run.store, spec, roots, run.run_id))
 
     async def explain(self, selected: Sequence[SelectedFeature], meter: Meter) -> list[Label]:
         """Labels in the order of the features, whose book is open. Raises: as LabelMaker.make."""

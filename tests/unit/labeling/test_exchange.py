@@ -8,12 +8,15 @@ import pytest
 
 from thresher.contracts.errors import EndpointError, SpecError, StoreError
 from thresher.labeling.budget.budget import Budget, BudgetExhaustedError
+from thresher.labeling.budget.prices import Usage
 from thresher.labeling.endpoints.client import MAX_FAILURES_IN_A_ROW, EndpointClient
 from thresher.labeling.endpoints.requests import ModelRequest, RequestFailedError
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.ledger.ledger import Ledger
 from thresher.storage import open_store
+
+SHELF = "responses/scripted/1"
 
 
 def request(text: str = "«ship»", revision: str = "1") -> ModelRequest:
@@ -31,12 +34,13 @@ def ask_all(scripted_llm, tmp_path) -> Callable[..., list]:
         budget: Budget | None = None,
         max_retries: int = 2,
         timeout_s: float = 20,
+        is_dated: bool = False,
     ) -> list:
         async def all_at_once() -> list:
             spec = EndpointSpec(
                 model="scripted", base_url=scripted_llm.base_url, max_retries=max_retries, timeout_s=timeout_s
             )
-            ledger = Ledger(open_store(f"file://{tmp_path}/store"), "d", "1", run_id)
+            ledger = Ledger(open_store(f"file://{tmp_path}/store"), SHELF, run_id, is_dated=is_dated)
             async with Exchange(EndpointClient(spec), ledger, budget or Budget(None)) as exchange:
                 asked: list[Awaitable] = [exchange.ask(item) for item in requests]
                 return await asyncio.gather(*asked, return_exceptions=True)
@@ -105,7 +109,7 @@ def test_parts_are_never_overwritten(ask_all, tmp_path) -> None:
     written: dict[str, str] = {}
     for text in ("a", "b", "c"):
         ask_all(request(text))
-        parts = {info.key: info.etag for info in store.list("labels/d/1/run/responses-")}
+        parts = {info.key: info.etag for info in store.list(f"{SHELF}/log/run/")}
         assert written.items() <= parts.items()
         written = parts
     assert len(written) == 3
@@ -118,25 +122,25 @@ def test_two_attempts_at_one_run_take_different_part_names(scripted_llm, tmp_pat
         spec = EndpointSpec(model="scripted", base_url=scripted_llm.base_url)
         store = open_store(f"file://{tmp_path}/store")
         exchanges = [
-            Exchange(EndpointClient(spec), Ledger(store, "d", "1", "run"), Budget(None)) for _ in range(2)
+            Exchange(EndpointClient(spec), Ledger(store, SHELF, "run"), Budget(None)) for _ in range(2)
         ]
         async with exchanges[0], exchanges[1]:
             await asyncio.gather(exchanges[0].ask(request("a")), exchanges[1].ask(request("b")))
 
     asyncio.run(both())
-    ledger = Ledger(open_store(f"file://{tmp_path}/store"), "d", "1", "run")
-    assert ledger.totals().num_calls == len(ledger.parts()) == 2
+    ledger = Ledger(open_store(f"file://{tmp_path}/store"), SHELF, "run")
+    assert ledger.paid() == Usage(0, 10)
 
 
 def test_answers_of_a_moment_share_a_part(scripted_llm, ask_all, tmp_path) -> None:
     ask_all(*(request(str(index)) for index in range(20)))
-    assert len(list(open_store(f"file://{tmp_path}/store").list("labels/d/1/run/"))) < 10
+    assert len(list(open_store(f"file://{tmp_path}/store").list(f"{SHELF}/log/run/"))) < 10
 
 
 def test_an_answer_that_cannot_be_stored_is_not_given(scripted_llm, tmp_path, monkeypatch) -> None:
     async def ask() -> None:
         store = open_store(f"file://{tmp_path}/store")
-        ledger = Ledger(store, "d", "1", "run")
+        ledger = Ledger(store, SHELF, "run")
 
         def refuse(*_: object, **__: object) -> None:
             raise StoreError("disk full")

@@ -8,10 +8,10 @@ import pytest
 
 from fixtures.exemplars import write_features
 from fixtures.label_runs import read_rows
+from fixtures.scripted_llm import ScriptedLlm
 from thresher.contracts import paths
 from thresher.contracts.manifests import FileEntry, LabelManifest
 from thresher.labeling.endpoints.requests import ModelRequest
-from thresher.labeling.ledger.ledger import Ledger
 from thresher.labeling.run import label
 from thresher.storage import ObjectStore, open_store
 
@@ -28,12 +28,13 @@ def tables(store: ObjectStore, manifest: LabelManifest) -> list[dict]:
 
 
 def stored_requests(store: ObjectStore) -> set[str]:
-    parts = [
-        FileEntry(key=info.key, size=info.size, sha256="")
-        for info in store.list("labels/")
-        if "/responses-" in info.key
-    ]
+    parts = [FileEntry(key=info.key, size=info.size, sha256="") for info in store.list("responses/")]
     return {row["request_sha256"] for row in read_rows(store, parts)}
+
+
+def sent(llm: ScriptedLlm) -> set[str]:
+    """Hashes of the requests that arrived."""
+    return {ModelRequest("explain", "scripted", "unstated", body, 0).sha256 for body in llm.requests}
 
 
 @pytest.mark.fault
@@ -48,16 +49,14 @@ def test_kill_and_rerun(planted_store, scripted_llm, label_spec, tmp_path) -> No
         time.sleep(0.05)
     process.kill()
     process.wait()
+    scripted_llm.wait_until_idle()
     assert not any(info.key.endswith(("manifest.json", ".partial")) for info in planted_store.list("labels/"))
 
     stored = stored_requests(planted_store)
     scripted_llm.requests.clear()
     resumed = label(spec)
     assert resumed.num_calls > len(stored)
-    sent_again = {
-        ModelRequest("explain", "scripted", "unstated", body, 0).sha256 for body in scripted_llm.requests
-    }
-    assert stored.isdisjoint(sent_again)
+    assert stored.isdisjoint(sent(scripted_llm))
 
     undisturbed_store = open_store(f"file://{tmp_path}/undisturbed")
     write_features(undisturbed_store)
@@ -72,6 +71,7 @@ def test_an_endpoint_that_dies_midway_keeps_its_answers(planted_store, scripted_
     scripted_llm.die_after = 12
     with pytest.raises(Exception, match="cannot be reached"):
         label(spec)
+    scripted_llm.wait_until_idle()
     kept = stored_requests(planted_store)
     assert len(kept) >= 5
     assert (
@@ -82,7 +82,8 @@ def test_an_endpoint_that_dies_midway_keeps_its_answers(planted_store, scripted_
     scripted_llm.die_after = None
     scripted_llm.requests.clear()
     manifest = label(spec)
-    assert len(scripted_llm.requests) == manifest.num_calls - len(kept) + 2  # two probes
+    assert manifest.num_calls > len(kept)
+    assert kept.isdisjoint(sent(scripted_llm))
 
 
 def label_run_id(store: ObjectStore) -> str:
@@ -97,4 +98,3 @@ def test_created_at_is_when_the_answer_was_stored(planted_store, label_spec) -> 
         if row["purpose"] == "explain"
     ]
     assert [row["created_at"] for row in read_rows(planted_store, manifest.labels)] == answered * 2
-    assert Ledger(planted_store, "planted", "1", manifest.run_id).totals().num_calls == manifest.num_calls

@@ -57,10 +57,10 @@ def test_a_finished_run_is_found_and_asks_nothing(scripted_llm, label_spec) -> N
 
 def test_another_run_pays_only_for_what_is_new(planted_store, scripted_llm, label_spec) -> None:
     few = label(label_spec(features={"selection": [3, 5]}, baseline={"num_shuffles": 0}))
-    num_requests, num_probes = len(scripted_llm.requests), 2
+    num_requests = len(scripted_llm.requests)
     more = label(label_spec(features={"selection": [3, 5, 8]}, baseline={"num_shuffles": 0}))
     new = more.num_calls - few.num_calls
-    assert len(scripted_llm.requests) == num_requests + num_probes + new
+    assert len(scripted_llm.requests) == num_requests + new
     assert len(read_rows(planted_store, more.responses)) == more.num_calls  # whole by itself
 
 
@@ -111,7 +111,7 @@ def test_budget_stops_and_a_larger_one_goes_on(planted_store, scripted_llm, labe
 
     before = len(scripted_llm.requests)
     whole = label(label_spec(features={"count": 2}, budget={"max_tokens": 100 * limit}))
-    asked = len(scripted_llm.requests) - before - 2  # two probes
+    asked = len(scripted_llm.requests) - before
     assert asked == whole.num_calls - stopped.num_calls
     assert "over_budget" not in [row["state"] for row in read_rows(planted_store, whole.scores)]
     assert whole.run_id != stopped.run_id

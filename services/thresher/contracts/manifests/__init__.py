@@ -35,7 +35,12 @@ from thresher.contracts.manifests.harvest import (
     SiteFile,
     SiteSummary,
 )
-from thresher.contracts.manifests.labels import LabelManifest, LinearCalibration
+from thresher.contracts.manifests.labels import (
+    Capabilities,
+    LabelManifest,
+    LinearCalibration,
+    PurposeUsage,
+)
 from thresher.contracts.manifests.metrics import NormBand, ReconstructionMetrics
 from thresher.contracts.manifests.nightly import BatchOutcome, NightBatch, NightlyManifest, NightOutcome
 from thresher.contracts.manifests.qualification import PlantedScores, QualificationRecord, Separation
@@ -61,6 +66,7 @@ __all__ = [
     "MANIFEST_KINDS",
     "SPLITS",
     "BatchOutcome",
+    "Capabilities",
     "CorpusManifest",
     "DictionaryManifest",
     "DictionaryOrigin",
@@ -85,6 +91,7 @@ __all__ = [
     "OriginFile",
     "OutlierRow",
     "PlantedScores",
+    "PurposeUsage",
     "QualificationRecord",
     "ReconstructionMetrics",
     "Record",

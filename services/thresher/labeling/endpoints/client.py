@@ -73,6 +73,10 @@ class EndpointClient:
         self._failures_in_a_row = 0
         return answer
 
+    async def try_one(self, request: ModelRequest) -> Answer:
+        """As `send`, for a request that may well be refused: that says nothing of the endpoint."""
+        return await self._send(request, lambda: None)
+
     async def _send(self, request: ModelRequest, on_wasted: Callable[[], None]) -> Answer:
         async def call(client: openai.AsyncOpenAI) -> Answer:
             return parse_answer(request, await post(client, request))
@@ -104,7 +108,7 @@ class EndpointClient:
         if failure.kind == "request" or (failure.kind == "refused" and alone):
             raise failure.error
         if num_malformed >= MALFORMED_ATTEMPTS:
-            raise RequestFailedError(f"{num_malformed} times {failure.error}")
+            raise RequestFailedError(f"{num_malformed} times {failure.error}", is_garbled=True)
         if num_failed > self.spec.max_retries and failure.kind != "malformed":
             raise failure.error
         if alone and failure.wait_s is not None and failure.wait_s > LONGEST_WAIT_S:

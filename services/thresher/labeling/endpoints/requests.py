@@ -10,7 +10,15 @@ from thresher.contracts.ids import canonical_json, sha256_hex
 
 
 class RequestFailedError(ThresherError):
-    """The endpoint works, but refused or garbled this one request, retries included."""
+    """The endpoint works, but refused or garbled this one request, retries included.
+
+    Args:
+        is_garbled: it answered, and not what it was asked for.
+    """
+
+    def __init__(self, message: str, *, is_garbled: bool = False) -> None:
+        super().__init__(message)
+        self.is_garbled = is_garbled
 
 
 @dataclass(frozen=True)

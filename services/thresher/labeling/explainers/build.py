@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from thresher.contracts.errors import SpecError
+from thresher.labeling.endpoints.needs import Need
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.exemplars.book import ExemplarBook
@@ -91,3 +92,14 @@ def check_evidence(spec: ExplainerSpec, book: ExemplarBook) -> None:
             mend="It gives several candidates, and the features artifact has no select split to choose between them "
             "on: make it with one, or ask for one candidate.",
         )
+
+
+def explainer_needs(spec: ExplainerSpec, asked: EndpointSpec, default: EndpointSpec) -> list[Need]:
+    """What the parts of an explainer that ask an endpoint need of it; `default` is whom those without one ask."""
+    parts = [part for part in parts_of(spec) if not isinstance(part, SelfExplainingSpec)]
+    structures = {structure_of(part.structured) for part in parts if (part.endpoint or default) == asked}
+    return [
+        Need(structure, "explainer.structured", 1, "set explainer.structured to off")
+        for structure in sorted(structures)
+        if structure != "none"
+    ]

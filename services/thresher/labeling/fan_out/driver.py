@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from thresher.contracts.errors import ClusterError
+from thresher.labeling.budget.account import Account
 from thresher.labeling.budget.budget import Budget
 from thresher.labeling.fan_out.kept_budget import start_keeper
 from thresher.labeling.fan_out.worker import LabelWorker
@@ -65,8 +66,10 @@ class FanOut:
     cannot place yet joins later; the others go on without it.
     """
 
-    def __init__(self, run: OpenRun, budget: Budget) -> None:
-        self._run, self._budget = run, budget
+    def __init__(
+        self, run: OpenRun, budget: Budget, account: Account, roots: Mapping[str, str | None]
+    ) -> None:
+        self._run, self._budget, self._account, self._roots = run, budget, account, dict(roots)
         self._num_workers = run.spec.workers
         self._num_losses = 0
         self._workers: list[Any] = []
@@ -117,16 +120,19 @@ class FanOut:
                         continue
                     if index in dealt.lost:
                         await self._call(place, "read_ledger_again")
-                    dealt.results[index] = await self._call(place, method, parts[index], *others)
+                    dealt.results[index], noted = await self._call(place, method, parts[index], *others)
                 except RayActorError as error:
                     dealt.give_back(index)
                     self._replace(place, error)
                     continue
+                for entry in noted:
+                    self._account.add(entry)
                 meter.advance(len(parts[index]))
 
         await _until_first_end([asyncio.create_task(work(place)) for place in range(self._num_workers)])
-        if self._keeper is not None and await self._keeper.is_exhausted.remote():
-            self._budget.exhaust()
+        refusal = None if self._keeper is None else await self._keeper.refusal.remote()
+        if refusal is not None:
+            self._budget.exhaust(refusal)
         return [row for index in range(len(parts)) for row in dealt.results[index]]
 
     async def _call(self, place: int, method: str, *arguments: Any) -> Any:
@@ -137,7 +143,7 @@ class FanOut:
 
     def _start(self) -> Any:
         worker = ray.remote(num_cpus=1, max_restarts=0)(LabelWorker)
-        return worker.remote(self._run.spec.model_dump_json(), self._keeper)
+        return worker.remote(self._run.spec.model_dump_json(), self._roots, self._keeper)
 
     def _replace(self, place: int, error: RayActorError) -> None:
         self._num_losses += 1

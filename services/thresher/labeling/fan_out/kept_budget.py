@@ -9,6 +9,7 @@ from typing import Any
 import ray
 
 from thresher.labeling.budget.budget import Budget, BudgetExhaustedError
+from thresher.labeling.budget.prices import Charge, PriceTable
 
 
 class BudgetKeeper:
@@ -17,35 +18,41 @@ class BudgetKeeper:
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
 
-    def reserve(self, num_tokens: int) -> str | None:
+    def reserve(self, most: Charge) -> str | None:
         """As Budget.reserve; returns what was said if it was refused."""
         try:
-            self._budget.reserve(num_tokens)
+            self._budget.reserve(most)
         except BudgetExhaustedError as error:
             return str(error)
         return None
 
-    def settle(self, num_reserved: int, num_used: int) -> None:
-        self._budget.settle(num_reserved, num_used)
+    def settle(self, reserved: Charge, used: Charge) -> None:
+        self._budget.settle(reserved, used)
 
-    def is_exhausted(self) -> bool:
-        return self._budget.exhausted
+    def add(self, used: Charge) -> None:
+        self._budget.add(used)
+
+    def refusal(self) -> str | None:
+        return self._budget.refusal
 
 
 class KeptBudget(Budget):
     """A worker's side of it."""
 
-    def __init__(self, keeper: Any) -> None:
-        super().__init__(None)
+    def __init__(self, keeper: Any, prices: PriceTable) -> None:
+        super().__init__(None, prices=prices)
         self._keeper = keeper
 
-    def reserve(self, num_tokens: int) -> None:
-        refusal = ray.get(self._keeper.reserve.remote(num_tokens))
+    def reserve(self, most: Charge) -> None:
+        refusal = ray.get(self._keeper.reserve.remote(most))
         if refusal is not None:
             raise BudgetExhaustedError(refusal)
 
-    def settle(self, num_reserved: int, num_used: int) -> None:
-        self._keeper.settle.remote(num_reserved, num_used)
+    def settle(self, reserved: Charge, used: Charge) -> None:
+        self._keeper.settle.remote(reserved, used)
+
+    def add(self, used: Charge) -> None:
+        self._keeper.add.remote(used)
 
 
 def start_keeper(budget: Budget) -> Any:

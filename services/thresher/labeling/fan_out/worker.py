@@ -4,7 +4,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from thresher.labeling.budget.account import Account, Entry
 from thresher.labeling.budget.budget import Budget
+from thresher.labeling.budget.prices import PriceTable
 from thresher.labeling.fan_out.kept_budget import KeptBudget
 from thresher.labeling.labels import Label
 from thresher.labeling.opening import open_run
@@ -30,13 +32,18 @@ class LabelWorker:
 
     Args:
         spec_json: of the run.
+        roots: what is loaded behind each model's name, as the driver found.
         keeper: of the budget; None where nothing is limited.
     """
 
-    def __init__(self, spec_json: str, keeper: Any | None) -> None:
-        self._run = open_run(LabelSpec.model_validate_json(spec_json))
-        self._budget = Budget(None) if keeper is None else KeptBudget(keeper)
-        self._shop = self._open_shop()
+    def __init__(self, spec_json: str, roots: dict[str, str | None], keeper: Any | None) -> None:
+        run = open_run(LabelSpec.model_validate_json(spec_json))
+        prices = PriceTable(run.spec.budget.prices)
+        budget = Budget(None, prices=prices) if keeper is None else KeptBudget(keeper, prices)
+        self._account = Account(prices)
+        self._shop = Workshop(run, budget, self._account)
+        self._roots = roots
+        self._shop.open_ledgers(roots)
 
     async def process(self) -> int:
         """Of the worker; answers once it stands."""
@@ -44,25 +51,27 @@ class LabelWorker:
 
     async def read_ledger_again(self) -> None:
         """See what was stored by others since."""
-        await self._shop.__aexit__(None, None, None)
-        self._shop = self._open_shop()
+        self._shop.open_ledgers(self._roots)
 
-    def _open_shop(self) -> Workshop:
-        return Workshop(self._run, self._run.ledger(), self._budget)
-
-    async def explain(self, selected: Sequence[SelectedFeature]) -> list[Label]:
+    async def explain(self, selected: Sequence[SelectedFeature]) -> tuple[list[Label], list[Entry]]:
+        """Labels, and what was asked for them."""
         self._shop.open_book([item.feature for item in selected])
-        return await self._shop.explain(selected, Uncounted())
+        return await self._shop.explain(selected, Uncounted()), self._account.take()
 
-    async def calibration_readings(self, own: Sequence[tuple[int, str]]) -> list[FeatureReadings]:
+    async def calibration_readings(
+        self, own: Sequence[tuple[int, str]]
+    ) -> tuple[list[FeatureReadings], list[Entry]]:
+        """Readings, and what was asked for them."""
         self._shop.open_book([feature for feature, _ in own])
-        return await self._shop.calibration_readings(own, Uncounted())
+        return await self._shop.calibration_readings(own, Uncounted()), self._account.take()
 
-    async def score(self, listed: Sequence[Contest], calibrations: Calibrations) -> list[list[Score]]:
-        """Of each contest."""
+    async def score(
+        self, listed: Sequence[Contest], calibrations: Calibrations
+    ) -> tuple[list[list[Score]], list[Entry]]:
+        """The scores of each contest, and what was asked for them."""
         self._shop.open_book([contest.feature for contest in listed])
         scores = await self._shop.score(listed, calibrations, Uncounted())
         by_feature: dict[int, list[Score]] = {contest.feature: [] for contest in listed}
         for score in scores:
             by_feature[score.feature].append(score)
-        return list(by_feature.values())
+        return list(by_feature.values()), self._account.take()

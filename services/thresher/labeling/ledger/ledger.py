@@ -1,97 +1,116 @@
 """Every answer, stored before anything is derived from it, found again by the content of its request.
 
-Calls are at-least-once: a crash between an answer and its commit asks again. Stored answers are never asked for
-again, neither by a resumed run nor by another run of the same dictionary.
+Answers lie on a shelf by model and revision, which all runs of a root share: nothing that was paid for is asked again,
+by whatever run. Calls are at-least-once: a crash between an answer and its commit asks again.
 """
 
 import asyncio
-import json
-import re
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from thresher.contracts import paths
-from thresher.contracts.errors import StoreError
+from thresher.contracts.ids import canonical_json, sha256_hex
 from thresher.contracts.manifests import FileEntry
-from thresher.contracts.schemas import RESPONSES
+from thresher.labeling.budget.prices import Usage
 from thresher.labeling.endpoints.requests import Answer, ModelRequest
-from thresher.storage import ObjectExistsError, ObjectStore
-from thresher.storage.artifacts import object_sha256
-from thresher.storage.read_file import open_input
+from thresher.labeling.endpoints.spec import UNSTATED, EndpointSpec
+from thresher.labeling.ledger.committer import Committer
+from thresher.labeling.ledger.log import AnswerLog
+from thresher.labeling.ledger.rows import (
+    Place,
+    Row,
+    answer_of,
+    file_bytes,
+    read_row,
+    read_table,
+    row_of,
+    table_of,
+)
+from thresher.labeling.ledger.shelf import AnswerShelf
+from thresher.storage import ObjectMissingError, ObjectStore
+from thresher.storage.artifacts import put_hashed_file
 
-COMMIT_WINDOW_S = 0.2
-PARTS_CACHED = 4
-PART = re.compile(r"responses-(\d{6})\.parquet")
-INDEX_COLUMNS = ["request_sha256", "num_prompt_tokens", "num_completion_tokens"]
+MAX_AGE_UNSTATED = timedelta(hours=24)
+ROWS_PER_FILE = 4096
+KEY_LENGTH = 16
 
 
 @dataclass(frozen=True)
-class StoredAnswer:
-    """Where an answer lies, and what it cost."""
+class Found:
+    """A stored answer, and whether this run paid for it."""
 
-    key: str
-    row: int
-    num_prompt_tokens: int
-    num_completion_tokens: int
+    answer: Answer
+    is_paid: bool
 
 
-@dataclass(frozen=True)
-class Totals:
-    """Over the distinct answers of a run."""
+def shelf_of(model: str, revision: str, root: str | None) -> str:
+    """Where a model's answers lie. Without a revision, what the server says that it loaded stands in its place."""
+    parts = {"revision": revision, "root": root if revision == UNSTATED else None}
+    return paths.responses(model, sha256_hex(canonical_json(parts).encode())[:KEY_LENGTH])
 
-    num_calls: int
-    num_prompt_tokens: int
-    num_completion_tokens: int
+
+def open_ledger(
+    store: ObjectStore, endpoint: EndpointSpec, roots: Mapping[str, str | None], run_id: str
+) -> "Ledger":
+    """The answers of an endpoint's model, those stored before this call among them.
+
+    Args:
+        roots: what is loaded, by the name of the model, as far as its server says so.
+        run_id: who asks.
+    """
+    shelf = shelf_of(endpoint.model, endpoint.revision, roots.get(endpoint.model))
+    return Ledger(store, shelf, run_id, is_dated=endpoint.revision == UNSTATED)
 
 
 class Ledger:
-    """Answers of one label run, and a view on those of the dictionary's other runs.
+    """Answers of one model's revision, as one label run sees and adds to them.
 
-    Answers that arrive within a small window are committed together, as one part file of a name never used before.
+    Args:
+        shelf: as `shelf_of`.
+        is_dated: the revision is unstated, so that the model behind the name may have changed: answers of other runs
+            are taken only while they are less than a day old.
     """
 
-    def __init__(self, store: ObjectStore, name: str, version: str, run_id: str) -> None:
-        self._store, self._artifact = store, paths.label_run(name, version, run_id)
-        self._own: dict[str, StoredAnswer] = {}
-        self._others: dict[str, StoredAnswer] = {}
-        self._tables: OrderedDict[str, pa.Table] = OrderedDict()
-        self._pending: list[tuple[dict[str, Any], asyncio.Future[None]]] = []
-        self._committer: asyncio.Task[None] | None = None
-        self._next_part = 0
-        for info in store.list(paths.label_run(name, version, "")):
-            folder, _, file = info.key.rpartition("/")
-            if (match := PART.fullmatch(file)) is not None:
-                own = folder == self._artifact
-                self._index(info.key, self._own if own else self._others)
-                self._next_part = max(self._next_part, int(match[1]) + 1) if own else self._next_part
+    def __init__(self, store: ObjectStore, shelf: str, run_id: str, *, is_dated: bool = False) -> None:
+        self._store, self._run_id, self.name = store, run_id, shelf
+        self._oldest = datetime.now(UTC) - MAX_AGE_UNSTATED if is_dated else None
+        self._log = AnswerLog(store, shelf, run_id)
+        self._shelf = AnswerShelf(store, shelf)
+        self._committer = Committer(self._log.write)
 
-    def totals(self) -> Totals:
-        answers = self._own.values()
-        return Totals(
-            num_calls=len(answers),
-            num_prompt_tokens=sum(answer.num_prompt_tokens for answer in answers),
-            num_completion_tokens=sum(answer.num_completion_tokens for answer in answers),
-        )
+    @property
+    def longest_commit_s(self) -> float:
+        """Longest time from an answer to its durable commit."""
+        return self._committer.longest_s
 
-    def num_tokens_paid(self) -> int:
-        """Tokens this run has paid for: its answers, without those that another run had before."""
-        paid = [answer for sha256, answer in self._own.items() if sha256 not in self._others]
-        return sum(answer.num_prompt_tokens + answer.num_completion_tokens for answer in paid)
+    def paid(self) -> Usage:
+        """Tokens this run has paid for, in all its attempts."""
+        return sum(self._log.paid.values(), Usage())
 
-    async def find(self, request: ModelRequest) -> Answer | None:
-        """A stored answer; one of another run is first copied into this run, which stays whole by itself."""
-        if (own := self._own.get(request.sha256)) is not None:
-            return _answer(self._row(own))
-        if (other := self._others.get(request.sha256)) is not None:
-            row = self._row(other)
-            await self._commit(row)
-            return _answer(row)
+    async def find(self, request: ModelRequest) -> Found | None:
+        """A stored answer to the request."""
+        for fresh in (False, True):
+            places = await self._locate(request.sha256, fresh=fresh)
+            try:
+                rows = [await asyncio.to_thread(read_row, self._store, place) for place in places]
+            except (
+                ObjectMissingError
+            ):  # moved by another process, or put together with others, since it was found
+                self._log.forget(request.sha256, places)
+                continue
+            usable = [row for row in rows if self._is_usable(row)]
+            if not usable:
+                return None
+            row = max(usable, key=lambda found: found["received_at"])
+            return Found(answer_of(row), row["run_id"] == self._run_id)
         return None
+
+    def _is_usable(self, row: Row) -> bool:
+        return row["run_id"] == self._run_id or self._oldest is None or row["received_at"] >= self._oldest
 
     async def append(self, request: ModelRequest, answer: Answer) -> None:
         """Store an answer; returns once it is durable.
@@ -99,96 +118,58 @@ class Ledger:
         Raises:
             StoreError: the store refused; the answer is lost.
         """
-        await self._commit(
-            {
-                "request_sha256": request.sha256,
-                "purpose": request.purpose,
-                "model": request.model,
-                "response": json.dumps(answer.body, ensure_ascii=False, separators=(",", ":")),
-                "num_prompt_tokens": answer.num_prompt_tokens,
-                "num_completion_tokens": answer.num_completion_tokens,
-                "received_at": answer.received_at,
-            }
-        )
+        await self._committer.commit(row_of(request, answer, self._run_id))
 
     async def close(self) -> None:
         """Commit what is pending."""
-        if self._committer is not None:
-            await self._committer
+        await self._committer.close()
 
-    def parts(self) -> list[FileEntry]:
-        """Every part file of this run, with what it hashes to in the store."""
-        return [
-            FileEntry(key=info.key, size=info.size, sha256=object_sha256(self._store, info.key, info.size))
-            for info in self._store.list(f"{self._artifact}/responses-")
-        ]
+    def put_answers(self, stem: str, hashes: Sequence[str]) -> list[FileEntry]:
+        """Write the answers a run used, its own and others', each once: an artifact that is whole by itself."""
+        files, waiting = list[FileEntry](), list[pa.Table]()
+        for table in self._tables(hashes):
+            waiting.append(table)
+            if sum(len(part) for part in waiting) >= ROWS_PER_FILE:
+                files.append(self._put_file(stem, waiting))
+                waiting = []
+        if waiting:
+            files.append(self._put_file(stem, waiting))
+        return files
 
-    async def _commit(self, row: dict[str, Any]) -> None:
-        durable = asyncio.get_running_loop().create_future()
-        self._pending.append((row, durable))
-        if self._committer is None or self._committer.done():
-            self._committer = asyncio.create_task(self._commit_pending())
-        await durable
+    def seal(self) -> None:
+        """Move the finished run's answers from the log to their buckets. Of no effect on what is found."""
+        parts = self._log.own_parts()
+        self._shelf.add(parts)
+        for key in parts:
+            self._store.delete(key)
 
-    async def _commit_pending(self) -> None:
-        while self._pending:
-            await asyncio.sleep(COMMIT_WINDOW_S)
-            batch, self._pending = self._pending, []
-            rows = [row for row, _ in batch]
-            failure: StoreError | None = None
+    async def _locate(self, sha256: str, *, fresh: bool) -> list[Place]:
+        place = self._log.find(sha256)
+        if place is not None:
+            return [place]
+        if not fresh and self._shelf.is_cached(sha256):
+            return self._shelf.find(sha256)
+        return await asyncio.to_thread(self._shelf.find, sha256, fresh=fresh)
+
+    def _tables(self, hashes: Sequence[str]) -> Iterator[pa.Table]:
+        """The answers, file by file."""
+        rows_by_key: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+        for sha256 in hashes:
+            place = self._log.find(sha256) or self._newest(sha256)
+            rows_by_key[place.key].append((place.row, sha256))
+        for key, rows in sorted(rows_by_key.items()):
             try:
-                key = await asyncio.to_thread(self._write_part, rows)
-            except StoreError as error:
-                failure = error
-            else:
-                self._own.update(_locations(key, rows))
-            for _, durable in batch:
-                if durable.done():  # its asker was cancelled
-                    continue
-                if failure is None:
-                    durable.set_result(None)
-                else:
-                    durable.set_exception(failure)
+                yield read_table(self._store, key).take([row for row, _ in sorted(rows)])
+            except ObjectMissingError:  # moved by another process meanwhile
+                places = [self._newest(sha256) for _, sha256 in sorted(rows)]
+                yield table_of([read_row(self._store, place) for place in places])
 
-    def _write_part(self, rows: list[dict[str, Any]]) -> str:
-        sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(rows, schema=RESPONSES), sink, compression="zstd")
-        data = sink.getvalue().to_pybytes()
-        while True:
-            key = f"{self._artifact}/responses-{self._next_part:06d}.parquet"
-            self._next_part += 1
-            try:
-                self._store.put(key, data, if_absent=True)
-            except ObjectExistsError:  # another attempt at the same run took the name
-                continue
-            return key
+    def _newest(self, sha256: str) -> Place:
+        places = self._shelf.find(sha256) or self._shelf.find(sha256, fresh=True)
+        assert places, "answers move, and are never lost"
+        if len(places) == 1:
+            return places[0]
+        return max(places, key=lambda place: read_row(self._store, place)["received_at"])
 
-    def _index(self, key: str, into: dict[str, StoredAnswer]) -> None:
-        with open_input(self._store, key) as file:
-            into.update(_locations(key, pq.read_table(file, columns=INDEX_COLUMNS).to_pylist()))
-
-    def _row(self, stored: StoredAnswer) -> dict[str, Any]:
-        if stored.key not in self._tables:
-            with open_input(self._store, stored.key) as file:
-                self._tables[stored.key] = pq.read_table(file, schema=RESPONSES)
-            if len(self._tables) > PARTS_CACHED:
-                self._tables.popitem(last=False)
-        row: dict[str, Any] = self._tables[stored.key].slice(stored.row, 1).to_pylist()[0]
-        return row
-
-
-def _locations(key: str, rows: list[dict[str, Any]]) -> Iterator[tuple[str, StoredAnswer]]:
-    for index, row in enumerate(rows):
-        yield (
-            row["request_sha256"],
-            StoredAnswer(key, index, row["num_prompt_tokens"], row["num_completion_tokens"]),
-        )
-
-
-def _answer(row: dict[str, Any]) -> Answer:
-    return Answer(
-        body=json.loads(row["response"]),
-        num_prompt_tokens=row["num_prompt_tokens"],
-        num_completion_tokens=row["num_completion_tokens"],
-        received_at=row["received_at"],
-    )
+    def _put_file(self, stem: str, tables: list[pa.Table]) -> FileEntry:
+        return put_hashed_file(self._store, stem, ".parquet", file_bytes(pa.concat_tables(tables)))

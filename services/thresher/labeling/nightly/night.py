@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Protocol
 
+from thresher.contracts import paths
 from thresher.contracts.errors import IntegrityError, MissingArtifactError, ThresherError
 from thresher.contracts.manifests import (
     BatchOutcome,
@@ -19,7 +20,7 @@ from thresher.contracts.manifests import (
 )
 from thresher.contracts.names import parse_reference
 from thresher.labeling.guard import RunGuard, RunStoppedError
-from thresher.labeling.ledger.ledger import Ledger
+from thresher.labeling.ledger.paid import num_tokens_paid
 from thresher.labeling.nightly.batches import Pace, Queue, by_value, group_of
 from thresher.labeling.nightly.fence import Fence, FenceLostError
 from thresher.labeling.nightly.journal import Journal, Night, Planned, Settled
@@ -27,7 +28,7 @@ from thresher.labeling.nightly.needs import Need
 from thresher.labeling.nightly.spec import NightlySpec
 from thresher.labeling.nightly.survey import Survey
 from thresher.labeling.nightly.windows import BUDGET_IS_OUT, TIME_IS_UP, Remaining
-from thresher.labeling.run import estimate, label, label_run_id
+from thresher.labeling.run import label, label_run_id, plan
 from thresher.labeling.spec import LabelSpec
 from thresher.storage import ObjectStore
 
@@ -149,7 +150,7 @@ class NightWork:
         dictionary, corpus, tries = group_of(needs[0])
         sample = [need.feature for need in needs[:SAMPLE_SIZE]]
         spec = self._spec.label_spec(dictionary, corpus, tries=tries, features=sample)
-        return estimate(spec) / len(sample)
+        return plan(spec).num_tokens / len(sample)
 
     def _run(self, planned: Planned, queue: Queue) -> None:
         spec = self._label_spec(planned)
@@ -228,7 +229,7 @@ class NightWork:
         except ThresherError:  # whatever kept the run from starting, nothing was paid
             return 0
         name, version = parse_reference("dictionary", spec.dictionary)
-        return Ledger(self._store, name, version, run_id).num_tokens_paid()
+        return num_tokens_paid(self._store, paths.label_run(name, version, run_id), run_id)
 
     @contextmanager
     def _stopped_in_time(self, guard: RunGuard) -> Iterator[None]:

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 import thresher
 from thresher.contracts import paths
 from thresher.contracts.manifests import PlantedScores, QualificationRecord
+from thresher.labeling.budget.account import Account
 from thresher.labeling.budget.budget import Budget
-from thresher.labeling.endpoints.probe import check_model
+from thresher.labeling.budget.prices import PriceTable
+from thresher.labeling.endpoints.probe import check_model, probe
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.exchanges import Exchanges
-from thresher.labeling.ledger.ledger import Ledger
+from thresher.labeling.ledger.ledger import open_ledger
 from thresher.labeling.qualification.planted import plant
 from thresher.labeling.qualification.records import find_qualification, qualification_id
 from thresher.labeling.qualification.rules import RULE_KINDS, RULES, Rule
 from thresher.labeling.qualification.separation import Tried, separation
-from thresher.labeling.scorers.build import ScorerTools, build_scorers, check_scorers
+from thresher.labeling.scorers.build import ScorerTools, build_scorers, scorer_needs
 from thresher.labeling.scorers.reading import Sampling
 from thresher.labeling.scorers.scorer import Scorer, identity_of
 from thresher.labeling.scorers.sequential import SequentialScoring
@@ -28,8 +30,8 @@ from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import create_record
 
 logger = logging.getLogger(__name__)
-LEDGER = ("qualifications", "1")
-"""Where answers about planted features are kept: they are of no dictionary, and serve all."""
+RUN_ID = "planted"
+"""Stands for a label run where answers about planted features are kept: they are of no dictionary, and serve all."""
 
 
 def qualify(spec: LabelSpec) -> list[QualificationRecord]:
@@ -44,18 +46,25 @@ def qualify(spec: LabelSpec) -> list[QualificationRecord]:
 
 async def _qualify(store: ObjectStore, spec: LabelSpec) -> list[QualificationRecord]:
     tokenizer = PromptTokenizer(spec.tokenizer)
-    ledger = Ledger(store, *LEDGER, "planted")
-    budget = Budget(spec.budget.max_tokens)
-    async with Exchanges(spec.endpoint, ledger, budget) as exchanges:
+    prices = PriceTable(spec.budget.prices)
+    budget = Budget(spec.budget.max_tokens, max_cost=spec.budget.max_cost, prices=prices)
+    async with Exchanges(spec.endpoint, budget, Account(prices)) as exchanges:
         built = build_scorers(spec, ScorerTools(tokenizer, exchanges.of, Sampling(spec.seed)))
         scorers = [scorer for scorer in built if scorer.uses_label]
         found = {scorer.name: find_qualification(store, identity_of(scorer)) for scorer in scorers}
         if all(record is not None for record in found.values()):
             return [record for record in found.values() if record is not None]
+        roots: dict[str, str | None] = {}
         for client in exchanges.clients:
-            await check_model(client)
-        await check_scorers(spec, exchanges.clients[0], tokenizer)
-        return [found[scorer.name] or await _try(store, spec, scorer) for scorer in scorers]
+            card = await check_model(client)
+            needs = scorer_needs(spec) if client.spec == spec.endpoint else []
+            await probe(client, card, tokenizer, needs)
+            roots[client.spec.model] = card.root
+        ledgers = exchanges.open_ledgers(lambda endpoint: open_ledger(store, endpoint, roots, RUN_ID))
+        records = [found[scorer.name] or await _try(store, spec, scorer) for scorer in scorers]
+    for _, ledger in ledgers:
+        ledger.seal()
+    return records
 
 
 @dataclass(frozen=True)

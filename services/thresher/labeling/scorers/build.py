@@ -1,10 +1,9 @@
-"""The scorers that a run asks for, cheap ones first, and whether its endpoint can do what they need."""
+"""The scorers that a run asks for, cheap ones first, and what they need of its endpoint."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from thresher.labeling.endpoints.client import EndpointClient
-from thresher.labeling.endpoints.probe import check_logprobs, check_prompt_logprobs
+from thresher.labeling.endpoints.needs import Need
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.ledger.exchange import Exchange
@@ -84,16 +83,8 @@ def judges(spec: LabelSpec) -> dict[str, ScorerIdentity]:
     return found
 
 
-async def check_scorers(spec: LabelSpec, client: EndpointClient, tokenizer: PromptTokenizer) -> None:
-    """The endpoint gives the log-probabilities that the scorers read.
-
-    Raises:
-        SpecError: it does not; names the section that needs them most.
-    """
-    if spec.simulation is not None:
-        await check_prompt_logprobs(client, tokenizer, spec.simulation.num_logprobs)
-    if spec.detection is not None and spec.detection.contexts_per_prompt > 1:
-        await check_prompt_logprobs(client, tokenizer, spec.detection.num_logprobs)
+def scorer_needs(spec: LabelSpec) -> list[Need]:
+    """The log-probabilities that the scorers read."""
     reading = {
         "detection": spec.detection,
         "fuzzing": spec.fuzzing,
@@ -101,7 +92,17 @@ async def check_scorers(spec: LabelSpec, client: EndpointClient, tokenizer: Prom
         "intruder_blind": spec.intruder_blind,
         "simulation_tokens": spec.simulation_tokens,
     }
-    needs = {section: found.num_logprobs for section, found in reading.items() if found is not None}
-    if needs:
-        section = max(needs, key=lambda name: needs[name])
-        await check_logprobs(client, tokenizer, needs[section], section)
+    needs = [
+        Need("logprobs", f"{section}.num_logprobs", found.num_logprobs, f"set {section} to null")
+        for section, found in reading.items()
+        if found is not None
+    ]
+    if spec.detection is not None and spec.detection.contexts_per_prompt > 1:
+        amount = spec.detection.num_logprobs
+        needs.append(
+            Need("prompt_logprobs", "detection.num_logprobs", amount, "ask about one text at a time")
+        )
+    if spec.simulation is not None:
+        amount = spec.simulation.num_logprobs
+        needs.append(Need("prompt_logprobs", "simulation.num_logprobs", amount, "set simulation to null"))
+    return needs

@@ -27,7 +27,7 @@ def ask(scripted_llm, scripted_tokenizer, tmp_path):
     def run(structure: Structure = "none", budget: Budget | None = None, **changes) -> Asked:
         async def once() -> Asked:
             endpoint = EndpointSpec(model="scripted", base_url=scripted_llm.base_url, max_retries=0)
-            ledger = Ledger(open_store(f"file://{tmp_path}/store"), "d", "1", "run")
+            ledger = Ledger(open_store(f"file://{tmp_path}/store"), "responses/d/1", "run")
             spec = ActivationsSpec(**changes)
             async with Exchange(EndpointClient(endpoint), ledger, budget or Budget(None)) as exchange:
                 form = AnswerForm(structure, spec.reasoning)

@@ -1,0 +1,106 @@
+"""The log of a shelf: small files of answers, written as they come, each under a name never used before.
+
+A run's files lie in a folder of its own, so that what it has paid for is known again when it resumes.
+"""
+
+import re
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from thresher.labeling.budget.prices import Usage
+from thresher.labeling.ledger.rows import (
+    INDEX_COLUMNS,
+    Place,
+    Row,
+    file_bytes,
+    read_table,
+    table_of,
+    usage_of,
+)
+from thresher.storage import ObjectExistsError, ObjectMissingError, ObjectStore
+
+ROLL_AFTER_PARTS = 64
+PART = re.compile(r"(?P<run>[^/]+)/(?P<number>\d{8})\.parquet")
+
+
+class AnswerLog:
+    """Where the answers of unfinished runs lie, by the hash of their request.
+
+    Args:
+        shelf: folder of the model's revision.
+        run_id: whose answers are written.
+        own_only: leave those of other runs out.
+    """
+
+    def __init__(self, store: ObjectStore, shelf: str, run_id: str, *, own_only: bool = False) -> None:
+        self._store, self._folder, self._run_id = store, f"{shelf}/log", run_id
+        self._places: dict[str, Place] = {}
+        self._paid: dict[str, Usage] = {}
+        self._fresh_parts: list[str] = []  # small, and written by this process
+        self._next_number = 0
+        for info in store.list(f"{self._folder}/{run_id}/" if own_only else f"{self._folder}/"):
+            match = PART.fullmatch(info.key.removeprefix(f"{self._folder}/"))
+            if match is not None:
+                self._index(info.key, own=match["run"] == run_id)
+                if match["run"] == run_id:
+                    self._next_number = max(self._next_number, int(match["number"]) + 1)
+
+    @property
+    def paid(self) -> dict[str, Usage]:
+        """What this run has paid for, in all its attempts."""
+        return self._paid
+
+    def find(self, sha256: str) -> Place | None:
+        return self._places.get(sha256)
+
+    def forget(self, sha256: str, places: Sequence[Place]) -> None:
+        """These files are gone: another process sealed them."""
+        if self._places.get(sha256) in places:
+            del self._places[sha256]
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Make answers durable. Raises: StoreError."""
+        table = table_of(rows)
+        self._fresh_parts.append(self._put(table))
+        self._note(self._fresh_parts[-1], table, own=True)
+        if len(self._fresh_parts) >= ROLL_AFTER_PARTS:
+            self._roll()
+
+    def own_parts(self) -> list[str]:
+        """Keys of this run's files, of all its attempts."""
+        return [info.key for info in self._store.list(f"{self._folder}/{self._run_id}/")]
+
+    def _roll(self) -> None:
+        """Put many small files together: first the new one, then the old ones go. A kill between leaves both."""
+        parts, self._fresh_parts = self._fresh_parts, []
+        try:
+            table = pa.concat_tables([read_table(self._store, key) for key in parts])
+        except ObjectMissingError:  # sealed by another attempt at this run
+            return
+        self._note(self._put(table), table, own=True)
+        for key in parts:
+            self._store.delete(key)
+
+    def _put(self, table: pa.Table) -> str:
+        data = file_bytes(table)
+        while True:
+            key = f"{self._folder}/{self._run_id}/{self._next_number:08d}.parquet"
+            self._next_number += 1
+            try:
+                self._store.put(key, data, if_absent=True)
+            except ObjectExistsError:  # another attempt at the same run took the name
+                continue
+            return key
+
+    def _index(self, key: str, *, own: bool) -> None:
+        try:
+            self._note(key, read_table(self._store, key, INDEX_COLUMNS), own=own)
+        except ObjectMissingError:  # sealed since it was listed
+            return
+
+    def _note(self, key: str, table: pa.Table, *, own: bool) -> None:
+        for index, row in enumerate(table.select(INDEX_COLUMNS).to_pylist()):
+            self._places[row["request_sha256"]] = Place(key, index)
+            if own:
+                self._paid[row["request_sha256"]] = usage_of(row)
