@@ -51,9 +51,9 @@ class ActivationsSpec(PromptedSpec):
 
     method: Literal["activations"] = "activations"
     """Input-centric: texts with the firing tokens marked."""
-    num_exemplars: Annotated[int, Field(ge=1)] = 5
+    num_exemplars: Annotated[int, Field(ge=1)] = 10
     """Strongest exemplars shown."""
-    num_quantile: Annotated[int, Field(ge=0)] = 0
+    num_quantile: Annotated[int, Field(ge=0)] = 10
     """Exemplars shown beside these, spread over the strata of activation: a label of the strongest alone misses what
     the feature fires on less strongly."""
     tokens_per_exemplar: Annotated[int, Field(ge=1)] = 16

@@ -8,7 +8,7 @@ scale of the statistic (Fisher's for a correlation), with one degree of freedom 
 the feature fires. Statistics of right and wrong are guarded against the certainty of few documents that all agree, and
 their interval is a normal one around the guarded statistic: see observations.py.
 
-Shapes: D documents with the guards after them, B resamples.
+Shapes: D documents with the guards after them, B resamples, O other labels.
 """
 
 from collections.abc import Sequence
@@ -81,13 +81,21 @@ def lift(
     opposite_BD = np.concatenate(
         [weights_BD[:, :num_documents], weights_BD[:, num_documents:][:, ::-1]], axis=1
     )
-    resampled_B = observed.value(weights_BD) - np.nanmean(
-        [item.value(opposite_BD) for item in others], axis=0
-    )
+    others_OB = np.stack([item.value(opposite_BD) for item in others])
+    resampled_B = observed.value(weights_BD) - _mean_of_defined(others_OB)
     difference = value - float(np.mean([plain_value(item) for item in others]))
     span = observed.scale.highest - observed.scale.lowest
     scale = Scale(-span, span, lambda values: values, lambda values: values)
     return _interval(difference, resampled_B, scale, observed, bootstrap, num_looks)
+
+
+def _mean_of_defined(values_OB: FloatArray) -> FloatArray:
+    """Over the labels whose statistic a resample defines; NaN where it defines none."""
+    defined_OB = ~np.isnan(values_OB)
+    num_defined_B = defined_OB.sum(axis=0)
+    sum_B = np.where(defined_OB, values_OB, 0.0).sum(axis=0)
+    mean_B: FloatArray = sum_B / np.where(num_defined_B > 0, num_defined_B, np.nan)
+    return mean_B
 
 
 def plain_value(observed: Observations) -> float:

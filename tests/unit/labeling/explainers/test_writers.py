@@ -43,7 +43,7 @@ def text(kind: ExemplarKind, document: str, tokens: tuple[str, ...], firing: boo
 
 
 def test_activations_shows_the_strongest_then_others_spread_over_the_strata(evidence) -> None:
-    strongest = ActivationsWriter(ActivationsSpec(num_exemplars=3), 0).shown(evidence)
+    strongest = ActivationsWriter(ActivationsSpec(num_exemplars=3, num_quantile=0), 0).shown(evidence)
     assert [(item.kind, item.rank) for item in strongest] == [("top", 0), ("top", 1), ("top", 2)]
     more = ActivationsWriter(ActivationsSpec(num_exemplars=3, num_quantile=4), 0).shown(evidence)
     assert [(item.kind, item.rank) for item in more[:3]] == [("top", 0), ("top", 1), ("top", 2)]

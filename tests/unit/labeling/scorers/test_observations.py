@@ -138,3 +138,13 @@ def test_lift_is_over_the_mean_of_the_shuffled_labels_that_are_defined() -> None
     expected = 1 - np.mean([value(other) for other in others])
     assert lift(own, [constant, *others], BOOTSTRAP, 0).value == pytest.approx(expected)
     assert lift(own, [constant], BOOTSTRAP, 0) == lift(constant, others, BOOTSTRAP, 0) == UNDEFINED
+
+
+@pytest.mark.filterwarnings("error")
+def test_resamples_in_which_no_shuffled_label_is_defined_do_not_count() -> None:
+    """A shuffled label that predicts something in one document alone is constant where that one is not drawn."""
+    truth, own, other = [0, 1, 0, 2, 1, 3], [0.1, 0.9, 0.2, 1.8, 1.2, 2.5], [1, 0, 0, 0, 0, 0]
+    found = lift(correlation(readings(truth, own)), [correlation(readings(truth, other))], BOOTSTRAP, 0)
+    assert found.ci_low is not None
+    assert found.ci_high is not None
+    assert found.ci_low < found.value < found.ci_high
