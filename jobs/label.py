@@ -1,6 +1,6 @@
 """Ray job: labels features and scores the labels.
 
-Usage: python jobs/label.py SPEC.yaml [--set KEY=VALUE]
+Usage: python jobs/label.py SPEC.yaml [--set KEY=VALUE] [--plan]
 """
 
 import sys

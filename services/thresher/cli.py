@@ -135,8 +135,23 @@ def label(
     qualify: Annotated[
         bool, typer.Option("--qualify", help="Label nothing: try the spec's scorers on planted features.")
     ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Label nothing: print calls, tokens and cost. Asks no model.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan machine readable.")] = False,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Stop before more than so many tokens.")
+    ] = None,
+    max_cost: Annotated[float | None, typer.Option(min=0, help="Stop before a higher cost.")] = None,
 ) -> None:
     """Label features with a language model and score the labels."""
+    from thresher.pipelines.planning import label_plan_lines, limited
+
+    overrides = limited(overrides, max_tokens, max_cost)
+    if plan:
+        for line in label_plan_lines(spec, overrides, as_json=as_json):
+            print(line)
+        return
     if qualify:
         from thresher.pipelines.qualification import qualification_lines
 

@@ -13,8 +13,10 @@ from thresher.labeling.spec import SelectionSpec
 from thresher.storage import ObjectStore
 from thresher.storage.read_file import open_input
 
+STATES = {str(state): state for state in State}
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class SelectedFeature:
     feature: int
     state: State
@@ -33,12 +35,10 @@ def select_features(
     """
     with open_input(store, manifest.stats.key) as file:
         stats = pq.read_table(file, columns=["feature", "density", "state"])
-    known = {
-        row["feature"]: SelectedFeature(row["feature"], State(row["state"]), row["density"])
-        for row in stats.to_pylist()
-    }
-    chosen = _indices(stats, spec)
-    unknown = [feature for feature in chosen if feature not in known]
+    chosen, features_N = np.unique(_indices(stats, spec)), stats["feature"].to_numpy()
+    order_N = np.argsort(features_N, kind="stable")
+    rows = order_N[np.minimum(np.searchsorted(features_N[order_N], chosen), len(order_N) - 1)]
+    unknown = [int(feature) for feature in chosen[features_N[rows] != chosen]]
     if unknown:
         raise SpecError(
             "features.selection",
@@ -46,7 +46,12 @@ def select_features(
             allowed=f"0 to {manifest.num_latents - 1}",
             mend="List features it has.",
         )
-    return [known[feature] for feature in sorted(set(chosen))]
+    found = stats.take(rows)
+    columns = (found[name].to_pylist() for name in ("feature", "state", "density"))
+    return [
+        SelectedFeature(feature, STATES[state], density)
+        for feature, state, density in zip(*columns, strict=True)
+    ]
 
 
 def _indices(stats: pa.Table, spec: SelectionSpec) -> list[int]:

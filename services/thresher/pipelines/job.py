@@ -19,9 +19,14 @@ def main(stage_name: str, arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the spec"
     )
+    if stage.plan is not None:
+        parser.add_argument("--plan", action="store_true", help="make nothing: say what it would take")
     options = parser.parse_args(arguments)
     try:
-        print(run_stage(stage_name, options.spec, options.set))
+        if stage.plan is not None and options.plan:
+            print("\n".join(stage.plan(options.spec, options.set)))
+        else:
+            print(run_stage(stage_name, options.spec, options.set))
     except ThresherError as error:
         print(f"{stage_name}: {error}", file=sys.stderr)
         return EXIT_USAGE if isinstance(error, SpecError) else EXIT_FAILED

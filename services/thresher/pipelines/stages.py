@@ -1,7 +1,7 @@
 """The stages that the command and the jobs share: what each takes, does and prints."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,8 @@ class Stage:
     spec: type[Spec]
     run: Callable[[Any], str]
     """Makes the artifact, or finds it made; returns its id."""
+    plan: Callable[[str, Sequence[str]], list[str]] | None = None
+    """Says, from a spec file and overrides, what it would take."""
 
 
 def run_corpus(spec: CorpusSpec) -> str:
@@ -114,6 +116,12 @@ def run_nightly(spec: NightlySpec) -> str:
     return run_nightly(spec).night_id
 
 
+def plan_label(spec_path: str, overrides: Sequence[str]) -> list[str]:
+    from thresher.pipelines.planning import label_plan_lines
+
+    return label_plan_lines(spec_path, overrides)
+
+
 def run_publish(spec: PublishSpec) -> str:
     from thresher.pipelines.cataloguing import catalogue_release
     from thresher.release.publish import publish
@@ -134,7 +142,7 @@ STAGES = {
         Stage("import-dictionary", ImportDictionarySpec, run_import_dictionary),
         Stage("evaluate", EvaluateSpec, run_evaluate),
         Stage("encode", EncodeSpec, run_encode),
-        Stage("label", LabelSpec, run_label),
+        Stage("label", LabelSpec, run_label, plan_label),
         Stage("families", FamiliesSpec, run_families),
         Stage("nightly", NightlySpec, run_nightly),
         Stage("publish", PublishSpec, run_publish),

@@ -72,13 +72,11 @@ class Account:
 
     def usage_of_features(self) -> dict[int, tuple[Usage, float | None]]:
         """Tokens and cost by feature."""
-        usages: defaultdict[int, Usage] = defaultdict(Usage)
-        charges: defaultdict[int, Charge] = defaultdict(Charge)
+        found: defaultdict[int, list[Entry]] = defaultdict(list)
         for entry in self._entries.values():
             if entry.feature is not None:
-                usages[entry.feature] += entry.usage
-                charges[entry.feature] += self._prices.charge(entry.model, entry.usage)
-        return {feature: (usage, charges[feature].cost) for feature, usage in usages.items()}
+                found[entry.feature].append(entry)
+        return {feature: self._charge(entries) for feature, entries in found.items()}
 
     def by_purpose(self) -> dict[str, PurposeUsage]:
         """What each purpose took."""
@@ -91,11 +89,7 @@ class Account:
         return self._sum(list(self._entries.values()))
 
     def _sum(self, entries: list[Entry]) -> PurposeUsage:
-        usage, by_model = Usage(), defaultdict[str, Usage](Usage)
-        for entry in entries:
-            usage += entry.usage
-            by_model[entry.model] += entry.usage
-        charge = sum((self._prices.charge(model, used) for model, used in sorted(by_model.items())), Charge())
+        usage, cost = self._charge(entries)
         return PurposeUsage(
             num_calls=len(entries),
             num_calls_paid=sum(entry.is_paid for entry in entries),
@@ -103,5 +97,13 @@ class Account:
             num_prompt_tokens=usage.num_prompt_tokens,
             num_completion_tokens=usage.num_completion_tokens,
             num_cached_tokens=usage.num_cached_tokens,
-            cost=charge.cost,
+            cost=cost,
         )
+
+    def _charge(self, entries: list[Entry]) -> tuple[Usage, float | None]:
+        """Tokens are added up before they are priced: a sum of floats would depend on the order of the answers."""
+        by_model: defaultdict[str, Usage] = defaultdict(Usage)
+        for entry in entries:
+            by_model[entry.model] += entry.usage
+        charges = [self._prices.charge(model, usage) for model, usage in sorted(by_model.items())]
+        return sum(by_model.values(), Usage()), sum(charges, Charge()).cost

@@ -31,7 +31,7 @@ class AdaptiveLimit:
         """An answer came; `num_in_flight` counts its own request. Times are those of one monotonic clock."""
         if now_s - started_s > NEAR_TIMEOUT * self._timeout_s:
             self.congested(started_s, now_s)
-        elif num_in_flight >= self.limit:  # a limit that is not reached has not been tried
+        elif 2 * num_in_flight >= self.limit:  # a limit that is far from reached has not been tried
             step = 1.0 if self._limit < self._slow_start_up_to else 1.0 / self._limit
             self._limit = min(float(self._maximum), self._limit + step)
 
