@@ -33,10 +33,10 @@ test: setup lint types venvs
 test-fast: setup
 	$(FAST_TESTS) $(PYTEST)
 
-# Sixty harvests and sixty label runs hit at random, nodes that are lost; about half an hour.
+# Sixty harvests and sixty label runs hit at random, nights killed, nodes lost; about half an hour.
 faults: setup
 	THRESHER_FAULT_SEEDS=60 $(BIN)/pytest tests/fault/test_harvest_faults.py tests/fault/test_harvest_cluster.py \
-		tests/fault/test_fit_cluster.py tests/fault/test_label_kill.py $(PYTEST)
+		tests/fault/test_fit_cluster.py tests/fault/test_label_kill.py tests/fault/test_nightly_kill.py $(PYTEST)
 
 lint: setup
 	$(BIN)/ruff check .
