@@ -18,11 +18,13 @@ async def map_bounded(
     results: dict[int, ResultT] = {}
     left = iter(enumerate(items))
 
-    async def work() -> None:
+    async def work(place: int) -> None:
+        for _ in range(place):  # one after another: the first ones' requests go out before all are made
+            await asyncio.sleep(0)
         for index, item in left:
             results[index] = await function(item)
 
-    tasks = [asyncio.create_task(work()) for _ in range(min(limit, len(items)))]
+    tasks = [asyncio.create_task(work(place)) for place in range(min(limit, len(items)))]
     try:
         await asyncio.gather(*tasks)
     finally:

@@ -1,5 +1,6 @@
 """Find out what an endpoint can do, by a handful of tiny requests, before anything is spent on it."""
 
+import asyncio
 import re
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -59,12 +60,10 @@ async def probe(
     prober = _Prober(client, tokenizer)
     wanted = {need.ability: max(n.amount for n in needs if n.ability == need.ability) for need in needs}
     found: dict[str, Any] = {}
-    for ability in ("prompt_logprobs", "logprobs", "chat_logprobs"):
-        if ability in wanted:
-            found[f"max_{ability}"] = await prober.most(ability, wanted[ability])
-    for ability in ("json_schema", "json_object"):
-        if ability in wanted:
-            found[ability] = await prober.works(ability)
+    amounts = await asyncio.gather(*(prober.amount(ability, wanted[ability]) for ability in wanted))
+    for ability, amount in zip(wanted, amounts, strict=True):
+        is_number = ability.endswith("logprobs")
+        found[f"max_{ability}" if is_number else ability] = amount if is_number else amount > 0
     capabilities = Capabilities(
         model=client.spec.model,
         root=card.root,
@@ -95,6 +94,12 @@ class _Prober:
     def __init__(self, client: EndpointClient, tokenizer: PromptTokenizer) -> None:
         self._client, self._tokenizer = client, tokenizer
         self.reports_usage: bool | None = None
+
+    async def amount(self, ability: Ability, needed: int) -> int:
+        """How much of it there is."""
+        if ability.endswith("logprobs"):
+            return await self.most(ability, needed)
+        return int(await self.works(ability))
 
     async def most(self, ability: Ability, amount: int) -> int:
         """The largest number of log-probabilities it gives: what is needed, more if more work, else what works."""

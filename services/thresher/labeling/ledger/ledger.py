@@ -137,8 +137,8 @@ class Ledger:
         return files
 
     def seal(self) -> None:
-        """Move the finished run's answers from the log to their buckets. Of no effect on what is found."""
-        parts = self._log.own_parts()
+        """Tidy away the finished run's answers. Of no effect on what is found."""
+        parts = self._log.seal()
         self._shelf.add(parts)
         for key in parts:
             self._store.delete(key)

@@ -1,6 +1,7 @@
 """The log of a shelf: small files of answers, written as they come, each under a name never used before.
 
-A run's files lie in a folder of its own, so that what it has paid for is known again when it resumes.
+A run's files lie in a folder of its own, so that what it has paid for is known again when it resumes. When it is
+finished they become one, in a folder that all runs share, until that is large enough to be dealt to buckets.
 """
 
 import re
@@ -19,9 +20,13 @@ from thresher.labeling.ledger.rows import (
     usage_of,
 )
 from thresher.storage import ObjectExistsError, ObjectMissingError, ObjectStore
+from thresher.storage.artifacts import put_hashed_file
 
 ROLL_AFTER_PARTS = 64
 PART = re.compile(r"(?P<run>[^/]+)/(?P<number>\d{8})\.parquet")
+SEALED = "sealed"
+"""Folder of finished runs' files; no run has this id."""
+MAX_SEALED_FILES, MAX_SEALED_BYTES = 32, 64 << 20
 
 
 class AnswerLog:
@@ -41,10 +46,10 @@ class AnswerLog:
         self._next_number = 0
         for info in store.list(f"{self._folder}/{run_id}/" if own_only else f"{self._folder}/"):
             match = PART.fullmatch(info.key.removeprefix(f"{self._folder}/"))
-            if match is not None:
-                self._index(info.key, own=match["run"] == run_id)
-                if match["run"] == run_id:
-                    self._next_number = max(self._next_number, int(match["number"]) + 1)
+            is_own = match is not None and match["run"] == run_id
+            self._index(info.key, own=is_own)
+            if match is not None and is_own:
+                self._next_number = max(self._next_number, int(match["number"]) + 1)
 
     @property
     def paid(self) -> dict[str, Usage]:
@@ -70,6 +75,31 @@ class AnswerLog:
     def own_parts(self) -> list[str]:
         """Keys of this run's files, of all its attempts."""
         return [info.key for info in self._store.list(f"{self._folder}/{self._run_id}/")]
+
+    def seal(self) -> list[str]:
+        """The run is finished: put its files together with those of other finished runs.
+
+        Returns: files that are to be dealt to buckets now, and may go after that.
+        """
+        parts = self.own_parts()
+        sizes = sum(info.size for key in parts if (info := self._store.head(key)) is not None)
+        if sizes >= MAX_SEALED_BYTES:
+            return parts
+        tables = [table for key in parts if (table := self._read(key)) is not None]
+        if tables:
+            stem = f"{self._folder}/{SEALED}/answers"
+            put_hashed_file(self._store, stem, ".parquet", file_bytes(pa.concat_tables(tables)))
+        for key in parts:
+            self._store.delete(key)
+        sealed = list(self._store.list(f"{self._folder}/{SEALED}/"))
+        is_full = len(sealed) > MAX_SEALED_FILES or sum(info.size for info in sealed) > MAX_SEALED_BYTES
+        return [info.key for info in sealed] if is_full else []
+
+    def _read(self, key: str) -> pa.Table | None:
+        try:
+            return read_table(self._store, key)
+        except ObjectMissingError:  # sealed by another attempt at this run
+            return None
 
     def _roll(self) -> None:
         """Put many small files together: first the new one, then the old ones go. A kill between leaves both."""

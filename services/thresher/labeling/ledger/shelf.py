@@ -1,4 +1,4 @@
-"""Answers of finished runs, in buckets by the first digits of their request's hash.
+"""Answers of many finished runs, in buckets by the first digits of their request's hash.
 
 A bucket is a folder of a few files, each sorted by hash. A look-up takes the hashes of its bucket, read once, and the
 one group of rows that holds the answer: never a list of all files, however many answers there are. Files are never

@@ -41,6 +41,11 @@ def found(ledger: Ledger, index: int) -> str | None:
     return None if stored is None else stored.answer.choice["text"]
 
 
+@pytest.fixture(autouse=True)
+def every_run_fills_buckets(monkeypatch) -> None:
+    monkeypatch.setattr(logs, "MAX_SEALED_BYTES", 1)
+
+
 def fill(store: ObjectStore, indices: range, run_id: str) -> None:
     log = AnswerLog(store, SHELF, run_id)
     log.write(rows(indices, run_id))
@@ -177,3 +182,17 @@ def test_shelves_are_kept_apart_by_model_revision_and_what_is_loaded() -> None:
     assert shelf_of("a/b", "1", "/models/x") == shelf_of("a/b", "1", "/models/y"), (
         "a stated revision says it all"
     )
+
+
+def test_small_runs_share_few_files_until_they_are_dealt_to_buckets(store, monkeypatch) -> None:
+    monkeypatch.setattr(logs, "MAX_SEALED_BYTES", 64 << 20)
+    monkeypatch.setattr(logs, "MAX_SEALED_FILES", 4)
+    seen = []
+    for number in range(12):
+        fill(store, range(number * 10, (number + 1) * 10), f"run-{number}")
+        seen.append(len(list(store.list(f"{SHELF}/log/"))))
+    assert seen[:5] == [1, 2, 3, 4, 0]
+    assert max(seen) == 4
+    ledger = Ledger(store, SHELF, "later")
+    assert [found(ledger, index) for index in range(120)] == [f"answer {index}" for index in range(120)]
+    assert ledger.paid().num_tokens == 0, "others paid"
