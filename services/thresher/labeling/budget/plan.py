@@ -9,6 +9,8 @@ from thresher.labeling.budget.prices import Charge, PriceTable, Usage
 from thresher.labeling.endpoints.requests import ModelRequest
 from thresher.labeling.exemplars.book import ExemplarBook
 from thresher.labeling.explainers.explainer import Explainer
+from thresher.labeling.explainers.spec import gives_several
+from thresher.labeling.scorers.calibration import simulators_to_calibrate
 from thresher.labeling.scorers.scorer import Scorer
 from thresher.labeling.selection import SelectedFeature
 from thresher.labeling.spec import LabelSpec
@@ -117,8 +119,17 @@ def _asked(
 ) -> Iterator[tuple[ModelRequest, int]]:
     """What a feature will be asked about, and how often: shuffled labels are asked about as its own is."""
     evidence = book.evidence(feature)
-    for request in explainer.requests(evidence):
+    explaining = explainer.requests(evidence)
+    for request in explaining:
         yield request, 1
+    if gives_several(spec.explainer):
+        chooser = next(scorer for scorer in scorers if scorer.name == spec.choice.by)
+        for request in chooser.requests(TYPICAL_LABEL, chooser.trials(feature, evidence.of("select"))):
+            yield request, len(explaining)
+    for simulator in simulators_to_calibrate(scorers):
+        trials = simulator.calibration_trials(feature, evidence.of("calibrate"))
+        for request in simulator.requests(TYPICAL_LABEL, trials):
+            yield request, 1
     for scorer in scorers:
         times = 1 + spec.baseline.num_shuffles if scorer.uses_label else 1
         for request in scorer.requests(TYPICAL_LABEL, scorer.trials(feature, evidence.of("report"))):
