@@ -2,12 +2,16 @@
 
     PYTHONPATH=tests python tests/bench/bench_plan.py [--latents 1000000] [--exemplar-rows 1000000]
 
+Prints the plan, its time and peak memory, and writes JSON.
+
 Writes a table of statistics with a row a latent, and exemplars in parts sorted by feature, as the encode pass makes
 them but for fewer features; then plans all latents in a process of its own.
 """
 
 import argparse
 import json
+import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -17,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fixtures.exemplars import CORPUS_ID, NAME, RULES, VERSION, _rows
+from fixtures.exemplars import CORPUS_ID, NAME, RULES, VERSION, exemplar_rows
 from fixtures.scripted_llm import write_tokenizer
 from thresher.contracts import paths
 from thresher.contracts.manifests import DictionaryRef, FeaturesManifest
@@ -46,6 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--latents", type=int, default=1_000_000)
     parser.add_argument("--exemplar-rows", type=int, default=1_000_000)
+    parser.add_argument("--out", type=Path, default=Path("bench-results"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         write_tokenizer(Path(folder))
@@ -65,7 +70,19 @@ def main() -> None:
         sys.exit(done.stderr)
     found = json.loads(done.stdout)
     print("\n".join(found.pop("plan")))
-    print(json.dumps({"latents": options.latents, "exemplar_rows": options.exemplar_rows, **found}))
+    found |= {
+        "latents": options.latents,
+        "exemplar_rows": options.exemplar_rows,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": {"python": platform.python_version(), "pyarrow": pa.__version__},
+        "seeds": [0, 1],
+    }
+    print(
+        f"{options.latents:,} latents, {options.exemplar_rows:,} exemplar rows: {found['seconds']:.1f} s, peak "
+        f"{found['peak_mib']:,.0f} MiB, of which imports {found['mib_before']:,.0f} MiB"
+    )
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "plan.json").write_text(json.dumps(found, indent=1))
 
 
 def _publish(store: ObjectStore, num_latents: int, num_rows: int) -> None:
@@ -83,7 +100,7 @@ def _publish(store: ObjectStore, num_latents: int, num_rows: int) -> None:
         exemplars=[],
         code_version="bench",
     )
-    template = pa.Table.from_pylist(list(_rows(8, draw, False)), schema=EXEMPLARS)
+    template = pa.Table.from_pylist(list(exemplar_rows(8, draw, False)), schema=EXEMPLARS)
     needed = set(sample_features(select_features(store, manifest, SelectionSpec())))
     spread = np.unique(np.linspace(0, num_latents - 1, num_rows // len(template), dtype=int))
     features = sorted(needed | {int(feature) for feature in spread})

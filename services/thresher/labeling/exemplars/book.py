@@ -13,11 +13,9 @@ from thresher.contracts.errors import IntegrityError
 from thresher.contracts.exemplars import EXEMPLAR_SPLITS, ExemplarSplit, OutputTokenKind
 from thresher.contracts.manifests import FeaturesManifest
 from thresher.labeling.exemplars.evidence import Evidence, read_densities, read_output_tokens
-from thresher.labeling.exemplars.exemplar import Exemplar, sample_sha256
+from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.storage import ObjectStore
 from thresher.storage.read_file import open_input
-
-__all__ = ["Exemplar", "ExemplarBook", "sample_sha256"]
 
 COLUMNS = [
     "feature",

@@ -21,7 +21,7 @@ from thresher.labeling.endpoints.completions import (
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.requests import Answer, ModelRequest
 from thresher.labeling.endpoints.spec import EndpointSpec
-from thresher.labeling.exemplars.book import Exemplar
+from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.scorers.observations import Observations, balanced_accuracy
 from thresher.labeling.scorers.reading import Reading, Sampling, Trial, single_trials, verdict

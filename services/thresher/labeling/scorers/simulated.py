@@ -17,7 +17,7 @@ from thresher.contracts.exemplars import ExemplarKind
 from thresher.contracts.manifests import LinearCalibration
 from thresher.labeling.endpoints.requests import ModelRequest
 from thresher.labeling.endpoints.spec import EndpointSpec
-from thresher.labeling.exemplars.book import Exemplar
+from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.scorers.observations import (
     Observations,

@@ -13,7 +13,7 @@ from thresher.contracts.states import State
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.requests import Answer
 from thresher.labeling.endpoints.spec import EndpointSpec
-from thresher.labeling.exemplars.book import Exemplar
+from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.scorers.intervals import UNDEFINED, estimate
 from thresher.labeling.scorers.observations import (
     correlation,
