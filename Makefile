@@ -10,7 +10,7 @@ BROKEN_BESIDE_TORCH := torchvision torchaudio torchcodec
 
 FAST_TESTS = $(BIN)/pytest tests/unit -m "not real and not fault" -n 2
 
-.PHONY: setup demo test test-fast faults lint types schemas bench bench-harvest bench-cluster bench-reader bench-fit bench-sweep bench-exemplars bench-label venvs clean
+.PHONY: setup demo test test-fast faults lint types schemas bench bench-harvest bench-cluster bench-reader bench-fit bench-sweep bench-plan bench-exemplars bench-label venvs clean
 
 setup: $(VENV)/.installed
 
@@ -79,7 +79,7 @@ venvs: .venvs/peers-fit/.installed .venvs/bare/.installed
 clean:
 	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache
 
-bench: bench-harvest bench-cluster bench-reader bench-fit bench-sweep bench-exemplars bench-label
+bench: bench-harvest bench-cluster bench-reader bench-fit bench-sweep bench-exemplars bench-label bench-plan
 
 bench-harvest: setup
 	PYTHONPATH=tests/bench $(BIN)/python tests/bench/bench_harvest.py $(BENCH)
@@ -93,6 +93,9 @@ bench-reader: setup .venvs/peers-fit/.installed
 
 bench-fit: setup .venvs/peers-fit/.installed
 	PYTHONPATH=tests/bench $(BIN)/python tests/bench/bench_fit.py $(BENCH)
+
+bench-plan: setup
+	PYTHONPATH=tests $(BIN)/python tests/bench/bench_plan.py $(BENCH)
 
 bench-sweep: setup
 	PYTHONPATH=tests/bench:tests $(BIN)/python tests/bench/bench_sweep.py $(BENCH)

@@ -225,6 +225,8 @@ UPDATE alembic_version SET version_num='0002' WHERE alembic_version.version_num 
 
 ALTER TABLE events ALTER COLUMN run_id DROP NOT NULL;
 
+COMMENT ON COLUMN events.run_id IS 'of a label''s event';
+
 ALTER TABLE events ALTER COLUMN label_id DROP NOT NULL;
 
 ALTER TABLE events ADD COLUMN night_id VARCHAR;

@@ -100,3 +100,13 @@ def test_the_specs_load_no_gpu_stack():
 
 def test_a_heavy_import_would_be_seen():
     assert heavy_modules_after(["torch"]) == ["torch"]
+
+
+def test_parquet_is_read_in_one_place():
+    """Elsewhere a process that ends right after could abort: see storage/parquet.py."""
+    readers = [
+        str(file.relative_to(PACKAGE))
+        for file in FILES
+        if any(name in file.read_text() for name in ("pq.read_table", "pq.ParquetFile(", "pq.read_pandas"))
+    ]
+    assert readers == ["storage/parquet.py"]

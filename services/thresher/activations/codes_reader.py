@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from thresher.contracts import paths
 from thresher.contracts.errors import IntegrityError, SpecError
@@ -20,6 +19,7 @@ from thresher.contracts.manifests import FileEntry, HarvestManifest, ShardCommit
 from thresher.contracts.schemas import ROWS, SPARSE_CODES
 from thresher.storage.artifacts import read_record
 from thresher.storage.base import ObjectMissingError, ObjectStore
+from thresher.storage.parquet import read_parquet
 from thresher.storage.read_file import open_input
 
 Int64s = npt.NDArray[np.int64]
@@ -104,8 +104,8 @@ class CodesReader:
     def _read_rows(self, commit: ShardCommit) -> tuple[Int32s, list[str], Int32s]:
         source = _Source(self._store, commit.rows)
         try:
-            table = pq.read_table(pa.BufferReader(source.verified_bytes()), schema=ROWS)
-        except (pa.ArrowInvalid, OSError) as error:
+            table = read_parquet(pa.BufferReader(source.verified_bytes()), ROWS.names)
+        except (pa.ArrowInvalid, KeyError, OSError) as error:
             raise source.fault(f"is not the Parquet of a shard's rows ({error})") from error
         length = self.manifest.sequence_length
         if commit.num_rows != commit.num_sequences * length or table.num_rows != commit.num_rows:

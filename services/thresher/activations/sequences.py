@@ -1,16 +1,14 @@
 """The token sequences of a corpus, and the address of every row that a model makes of them."""
 
-import io
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from thresher.contracts import paths, schemas
 from thresher.contracts.manifests import CorpusManifest, SequenceFile
 from thresher.storage import ObjectStore
 from thresher.storage.artifacts import read_record
+from thresher.storage.parquet import read_parquet
 
 Segment = tuple[str, int, int]
 """doc_id, first position, number of tokens."""
@@ -36,7 +34,7 @@ class Sequences:
 
     def _file(self, file: SequenceFile) -> pa.Table:
         if self._loaded is None or self._loaded[0] != file:
-            self._loaded = file, pq.read_table(io.BytesIO(self._store.get(file.key)))
+            self._loaded = file, read_parquet(pa.BufferReader(self._store.get(file.key)))
         return self._loaded[1]
 
     def token_ids(self, start: int, stop: int) -> np.ndarray:

@@ -1,12 +1,12 @@
 """Parquet artifacts, read for the catalog: every byte checked before a row is believed."""
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from thresher.contracts.errors import IntegrityError
 from thresher.contracts.ids import sha256_hex
 from thresher.contracts.manifests import FileEntry
 from thresher.storage import ObjectMissingError, ObjectStore
+from thresher.storage.parquet import read_parquet
 
 
 def read_stored_table(store: ObjectStore, entry: FileEntry, schema: pa.Schema) -> pa.Table:
@@ -22,7 +22,7 @@ def read_stored_table(store: ObjectStore, entry: FileEntry, schema: pa.Schema) -
         raise IntegrityError(f"{where} is missing; its manifest names it.") from error
     if len(data) != entry.size or sha256_hex(data) != entry.sha256:
         raise IntegrityError(f"{where} is corrupt: its bytes are not those of its manifest.")
-    table = pq.read_table(pa.BufferReader(data))
+    table = read_parquet(pa.BufferReader(data))
     try:
         return table.select(schema.names).cast(schema.with_metadata(table.schema.metadata))
     except (KeyError, ValueError) as error:

@@ -3,19 +3,19 @@
 Shape suffixes: S sequences of the sample, L tokens a sequence, N rows.
 """
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from thresher.contracts.errors import IntegrityError
 from thresher.contracts.manifests import HarvestManifest, ShardCommit
 from thresher.evaluation.stored_rows import IndexArray
 from thresher.storage import ObjectStore
+from thresher.storage.parquet import read_parquet
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,7 @@ def locate(
         num_own = int(((sequences_S >= shard.first_sequence) & (sequences_S < stop)).sum())
         if not num_own:
             continue
-        table = pq.read_table(
-            io.BytesIO(store.get(shard.rows.key)), columns=["sequence", "position", "token_id"]
-        )
+        table = read_parquet(pa.BufferReader(store.get(shard.rows.key)), ["sequence", "position", "token_id"])
         rows_N = np.flatnonzero(np.isin(np.asarray(table["sequence"]), sequences_S))
         sequences, positions, tokens = (
             np.asarray(column)[rows_N].astype(np.int64) for column in table.columns

@@ -1,14 +1,13 @@
 """The rows of largest norm of a harvest and whose they are: where attention sinks show."""
 
-import io
 from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from thresher.contracts.manifests import FileEntry, HarvestManifest, OutlierRow, Record, ShardCommit
 from thresher.storage import ObjectStore
+from thresher.storage.parquet import read_parquet
 
 NUM_SHOWN = 16
 
@@ -62,4 +61,4 @@ def _addressed(
 
 def _read_addresses(store: ObjectStore, entry: FileEntry) -> pa.Table:
     columns = ["doc_id", "sequence", "position", "token_id"]
-    return pq.read_table(io.BytesIO(store.get(entry.key)), columns=columns)
+    return read_parquet(pa.BufferReader(store.get(entry.key)), columns)

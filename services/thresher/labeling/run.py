@@ -13,6 +13,7 @@ from thresher.labeling.budget.account import Account
 from thresher.labeling.budget.budget import Budget
 from thresher.labeling.budget.plan import Plan, sample_features
 from thresher.labeling.budget.prices import PriceTable
+from thresher.labeling.collection import rare_collection
 from thresher.labeling.endpoints.spec import UNSTATED
 from thresher.labeling.guard import RunGuard
 from thresher.labeling.labels import Label
@@ -62,7 +63,8 @@ def label(spec: LabelSpec, guard: RunGuard | None = None) -> LabelManifest:
     if made is not None:
         return made
     guard = guard or RunGuard()
-    return guard.run(_label(open_run(spec), guard))
+    with rare_collection():
+        return guard.run(_label(open_run(spec), guard))
 
 
 def find_labels(spec: LabelSpec) -> LabelManifest | None:

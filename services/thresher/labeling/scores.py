@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from thresher.contracts.states import State
 from thresher.labeling.budget.account import charged_to
-from thresher.labeling.exemplars.book import ExemplarBook, sample_sha256
+from thresher.labeling.exemplars.book import ExemplarBook
+from thresher.labeling.exemplars.exemplar import sample_sha256
 from thresher.labeling.labels import Label
 from thresher.labeling.scorers.outcome import Outcome, without
 from thresher.labeling.scorers.scorer import Scorer, ScorerIdentity, identity_of

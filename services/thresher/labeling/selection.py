@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from thresher.contracts.errors import SpecError
 from thresher.contracts.manifests import FeaturesManifest
 from thresher.contracts.states import State
 from thresher.labeling.spec import SelectionSpec
 from thresher.storage import ObjectStore
+from thresher.storage.parquet import read_parquet
 from thresher.storage.read_file import open_input
 
 STATES = {str(state): state for state in State}
@@ -34,7 +34,7 @@ def select_features(
         SpecError: a listed feature is none of the dictionary's.
     """
     with open_input(store, manifest.stats.key) as file:
-        stats = pq.read_table(file, columns=["feature", "density", "state"])
+        stats = read_parquet(file, ["feature", "density", "state"])
     chosen, features_N = np.unique(_indices(stats, spec)), stats["feature"].to_numpy()
     order_N = np.argsort(features_N, kind="stable")
     rows = order_N[np.minimum(np.searchsorted(features_N[order_N], chosen), len(order_N) - 1)]

@@ -74,7 +74,9 @@ class Workshop:
 
     def plan(self, selected: Sequence[SelectedFeature]) -> tuple[Plan, list[ModelRequest]]:
         """What labels and scores of the features will take at the most, and the requests that say so."""
-        return plan_run(self._spec, self._explainer, self._scorers, self._open_book, selected)
+        return plan_run(
+            self._spec, self._explainer, self._chooser(), self._scorers, self._open_book, selected
+        )
 
     async def probe(self, sample: Sequence[ModelRequest]) -> dict[str, Capabilities]:
         """What each model's endpoint can do. Raises: EndpointError, SpecError: not what will be asked of it."""

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from thresher.contracts.manifests import LabelManifest
 from thresher.contracts.states import State
+from thresher.storage.parquet import read_parquet
 
 TOP_TOKENS_SHOWN = 5
 SCORE_TYPES = ("simulation", "detection")
@@ -29,15 +30,15 @@ def wide_console() -> Console:
 
 def print_table(console: Console, pulled: Path) -> None:
     """One row a labelled feature, densest first: label, scores with interval beside shuffled, density, top tokens."""
-    stats = {row["feature"]: row for row in pq.read_table(pulled / "features.parquet").to_pylist()}
-    scores = pq.read_table(pulled / "scores.parquet").to_pylist()
+    stats = {row["feature"]: row for row in _rows(pulled / "features.parquet")}
+    scores = _rows(pulled / "scores.parquet")
     table = Table(title="Labelled features", show_lines=False)
     table.add_column("feature", justify="right", no_wrap=True)
     table.add_column("label", max_width=40)
     for name in (*SCORE_TYPES, "shuffled", "density"):
         table.add_column(name, no_wrap=True)
     table.add_column("top tokens", max_width=36)
-    labels = pq.read_table(pulled / "labels.parquet").to_pylist()
+    labels = _rows(pulled / "labels.parquet")
     for row in sorted(labels, key=lambda item: -stats[item["feature"]]["density"]):
         mine = [score for score in scores if score["feature"] == row["feature"]]
         stat = stats[row["feature"]]
@@ -85,3 +86,8 @@ def print_means(console: Console, labels: LabelManifest) -> None:
             "`thresher label SPEC --qualify` tries it.",
             highlight=False,
         )
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = read_parquet(pa.memory_map(str(file))).to_pylist()
+    return rows

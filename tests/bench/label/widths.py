@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from thresher.labeling.scorers.intervals import estimate
-from thresher.labeling.scorers.observations import balanced_accuracy
 from thresher.labeling.scorers.reading import Reading
 from thresher.labeling.scorers.spec import BootstrapSpec
+from thresher.labeling.scorers.statistics import balanced_accuracy
 
 REFERENCE_WIDTH = 0.2
 

@@ -7,8 +7,9 @@ from fixtures.exemplars import CORPUS_ID, NAME, NUM_WINDOWS, RULES, VERSION
 from thresher.contracts import paths
 from thresher.contracts.exemplars import EXEMPLAR_SPLITS
 from thresher.contracts.manifests import FeaturesManifest
-from thresher.labeling.exemplars.book import Exemplar, ExemplarBook, sample_sha256
+from thresher.labeling.exemplars.book import ExemplarBook
 from thresher.labeling.exemplars.contexts import choose_kinds
+from thresher.labeling.exemplars.exemplar import Exemplar, sample_sha256
 from thresher.labeling.explainers.shown_text import marked_text, strongest_tokens
 from thresher.labeling.scorers.yes_no import yes_share
 from thresher.labeling.selection import select_features

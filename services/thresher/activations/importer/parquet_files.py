@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from thresher.activations.importer.objects import SourceObject
 from thresher.contracts.errors import SpecError
+from thresher.storage.parquet import open_parquet
 from thresher.storage.read_file import open_input
 
 BATCH_ITEMS = 4096
@@ -34,7 +34,7 @@ class ParquetFile:
     def __init__(self, field: str, source: SourceObject, columns: Sequence[str], *, plain: bool) -> None:
         self.name, self._field = source.name, field
         try:
-            self._file = pq.ParquetFile(open_input(source.store, source.key), pre_buffer=False)
+            self._file = open_parquet(open_input(source.store, source.key))
         except (pa.ArrowInvalid, OSError) as error:
             raise SpecError(
                 field, source.name, mend=f"This is no Parquet file that pyarrow reads: {error}."
@@ -86,7 +86,9 @@ class ParquetFile:
 
     def _decode(self, group: int) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         start = int(self._group_starts[group])
-        for batch in self._file.iter_batches(BATCH_ITEMS, row_groups=[group], columns=self._columns):
+        for batch in self._file.iter_batches(
+            BATCH_ITEMS, row_groups=[group], columns=self._columns, use_threads=False
+        ):
             arrays = [batch.column(name) for name in self._columns]
             yield start, self._plain_items(arrays[0], start) if self._plain else self._vectors(arrays, start)
             start += batch.num_rows

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from thresher.contracts.errors import SpecError
 from thresher.corpus.source_spec import RecordSource
 from thresher.corpus.sources.files import Advance, SourceFile
 from thresher.corpus.sources.records import Record
+from thresher.storage.parquet import open_parquet
 
 ROWS_PER_BATCH = 512
 
@@ -22,10 +22,10 @@ def read_parquet(source: RecordSource, file: SourceFile, advance: Advance) -> It
     rows = _Rows(file)
     with file.open_random() as stream:
         try:
-            table = pq.ParquetFile(stream)
+            table = open_parquet(stream)
             columns = _columns(source, table.schema_arrow)
             num_rows = table.metadata.num_rows
-            for batch in table.iter_batches(batch_size=ROWS_PER_BATCH, columns=columns):
+            for batch in table.iter_batches(batch_size=ROWS_PER_BATCH, columns=columns, use_threads=False):
                 yield from rows.of(batch)
                 advance(file.size * batch.num_rows // num_rows)
         except (pa.ArrowInvalid, OSError) as error:

@@ -1,4 +1,4 @@
-"""What a run will take, before anything is spent: calls, tokens, cost and time, from the prompts of a few features."""
+"""What a run will take, before anything is spent: calls, tokens and cost, from the prompts of a few features."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,10 @@ from thresher.contracts.states import State
 from thresher.labeling.budget.prices import Charge, PriceTable, Usage
 from thresher.labeling.endpoints.requests import ModelRequest
 from thresher.labeling.exemplars.book import ExemplarBook
+from thresher.labeling.exemplars.evidence import Evidence
+from thresher.labeling.explainers.choice import CandidateChooser
 from thresher.labeling.explainers.explainer import Explainer
+from thresher.labeling.scorers.calibration import simulators_to_calibrate
 from thresher.labeling.scorers.scorer import Scorer
 from thresher.labeling.selection import SelectedFeature
 from thresher.labeling.spec import LabelSpec
@@ -90,6 +93,7 @@ def sample_features(selected: Sequence[SelectedFeature]) -> list[int]:
 def plan_run(
     spec: LabelSpec,
     explainer: Explainer,
+    chooser: CandidateChooser,
     scorers: Sequence[Scorer],
     book: ExemplarBook,
     selected: Sequence[SelectedFeature],
@@ -101,7 +105,11 @@ def plan_run(
     """
     sample = sample_features(selected)
     num_asked = sum(item.state == State.OK for item in selected)
-    asked = [found for feature in sample for found in _asked(spec, explainer, scorers, book, feature)]
+    asked = [
+        found
+        for feature in sample
+        for found in _asked(spec, explainer, chooser, scorers, book.evidence(feature))
+    ]
     scale = num_asked / len(sample) if sample else 0.0
     prices = PriceTable(spec.budget.prices)
     by_purpose = {
@@ -113,15 +121,25 @@ def plan_run(
 
 
 def _asked(
-    spec: LabelSpec, explainer: Explainer, scorers: Sequence[Scorer], book: ExemplarBook, feature: int
+    spec: LabelSpec,
+    explainer: Explainer,
+    chooser: CandidateChooser,
+    scorers: Sequence[Scorer],
+    evidence: Evidence,
 ) -> Iterator[tuple[ModelRequest, int]]:
     """What a feature will be asked about, and how often: shuffled labels are asked about as its own is."""
-    evidence = book.evidence(feature)
-    for request in explainer.requests(evidence):
+    explaining = explainer.requests(evidence)
+    for request in explaining:
         yield request, 1
+    for request in chooser.requests(evidence, TYPICAL_LABEL):
+        yield request, len(explaining)
+    for simulator in simulators_to_calibrate(scorers):
+        trials = simulator.calibration_trials(evidence.feature, evidence.of("calibrate"))
+        for request in simulator.requests(TYPICAL_LABEL, trials):
+            yield request, 1
     for scorer in scorers:
         times = 1 + spec.baseline.num_shuffles if scorer.uses_label else 1
-        for request in scorer.requests(TYPICAL_LABEL, scorer.trials(feature, evidence.of("report"))):
+        for request in scorer.requests(TYPICAL_LABEL, scorer.trials(evidence.feature, evidence.of("report"))):
             yield request, times
 
 

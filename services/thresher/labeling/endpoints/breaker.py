@@ -24,12 +24,13 @@ class CircuitBreaker:
     """
 
     def __init__(self, name: str) -> None:
-        self._name, self._state = name, "closed"
+        self._name = name
+        self._state: BreakerState = "closed"
         self._failures_in_a_row, self._num_trips, self._open_until_s = 0, 0, 0.0
 
     @property
     def state(self) -> BreakerState:
-        return self._state  # type: ignore[return-value]  # mypy widens the literal
+        return self._state
 
     @property
     def num_trips(self) -> int:

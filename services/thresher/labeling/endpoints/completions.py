@@ -12,19 +12,8 @@ def prompt_logprobs_request(
     endpoint: EndpointSpec, prompt: PromptTokens, num_logprobs: int, purpose: str = "simulation"
 ) -> ModelRequest:
     """Ask what the model would have expected at each marked position of the prompt (vLLM's extension)."""
-    return ModelRequest(
-        purpose=purpose,
-        model=endpoint.model,
-        revision=endpoint.revision,
-        body={
-            "model": endpoint.model,
-            "prompt": prompt.ids,
-            "max_tokens": 1,
-            "temperature": 0,
-            "prompt_logprobs": num_logprobs,
-        },
-        max_total_tokens=len(prompt.ids) + 1,
-        read_positions=tuple(prompt.marks),
+    return _one_token_request(
+        endpoint, prompt, {"prompt_logprobs": num_logprobs}, purpose, tuple(prompt.marks)
     )
 
 
@@ -32,18 +21,23 @@ def first_token_request(
     endpoint: EndpointSpec, prompt: PromptTokens, num_logprobs: int, purpose: str
 ) -> ModelRequest:
     """Ask what the model expects after the prompt."""
+    return _one_token_request(endpoint, prompt, {"logprobs": num_logprobs}, purpose)
+
+
+def _one_token_request(
+    endpoint: EndpointSpec,
+    prompt: PromptTokens,
+    wanted: dict[str, int],
+    purpose: str,
+    read_positions: tuple[int, ...] = (),
+) -> ModelRequest:
     return ModelRequest(
         purpose=purpose,
         model=endpoint.model,
         revision=endpoint.revision,
-        body={
-            "model": endpoint.model,
-            "prompt": prompt.ids,
-            "max_tokens": 1,
-            "temperature": 0,
-            "logprobs": num_logprobs,
-        },
+        body={"model": endpoint.model, "prompt": prompt.ids, "max_tokens": 1, "temperature": 0, **wanted},
         max_total_tokens=len(prompt.ids) + 1,
+        read_positions=read_positions,
     )
 
 
@@ -80,5 +74,6 @@ def read_first_token_logprobs(choice: dict[str, Any]) -> dict[str, float]:
 
 def _logprob(value: object) -> float | None:
     """A finite number; rounding may leave it a little above zero, which no probability is."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return min(float(value), 0.0) if is_number and math.isfinite(value) else None  # type: ignore[arg-type]
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return None
+    return min(float(value), 0.0)

@@ -7,17 +7,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from thresher.contracts.errors import IntegrityError
 from thresher.contracts.exemplars import EXEMPLAR_SPLITS, ExemplarSplit, OutputTokenKind
 from thresher.contracts.manifests import FeaturesManifest
 from thresher.labeling.exemplars.evidence import Evidence, read_densities, read_output_tokens
-from thresher.labeling.exemplars.exemplar import Exemplar, sample_sha256
+from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.storage import ObjectStore
+from thresher.storage.parquet import read_parquet
 from thresher.storage.read_file import open_input
-
-__all__ = ["Exemplar", "ExemplarBook", "sample_sha256"]
 
 COLUMNS = [
     "feature",
@@ -96,7 +94,7 @@ class ExemplarBook:
 
 def _read_part(store: ObjectStore, key: str, wanted: pa.Array) -> pa.Table:
     with open_input(store, key) as file:
-        return pq.read_table(file, columns=COLUMNS, filters=pc.field("feature").isin(wanted))
+        return read_parquet(file, COLUMNS, {"feature": wanted.to_pylist()})
 
 
 def _exemplar(row: dict[str, Any]) -> Exemplar:

@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from thresher.contracts.exemplars import ExemplarKind, ExemplarSplit, OutputTokenKind
 from thresher.contracts.manifests import FeaturesManifest
 from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.storage import ObjectStore
+from thresher.storage.parquet import read_parquet
 from thresher.storage.read_file import open_input
 
 
@@ -48,7 +47,7 @@ class Evidence:
 def read_densities(store: ObjectStore, manifest: FeaturesManifest, wanted: pa.Array) -> dict[int, float]:
     """Share of rows on which each of the `wanted` features is active."""
     with open_input(store, manifest.stats.key) as file:
-        stats = pq.read_table(file, columns=["feature", "density"], filters=pc.field("feature").isin(wanted))
+        stats = read_parquet(file, ["feature", "density"], {"feature": wanted.to_pylist()})
     return dict(zip(stats["feature"].to_pylist(), stats["density"].to_pylist(), strict=True))
 
 
@@ -60,7 +59,7 @@ def read_output_tokens(
         return {}
     columns = ["feature", "kind", "rank", "token_id", "token", "value"]
     with open_input(store, manifest.output_tokens.key) as file:
-        table = pq.read_table(file, columns=columns, filters=pc.field("feature").isin(wanted))
+        table = read_parquet(file, columns, {"feature": wanted.to_pylist()})
     found: dict[int, OutputTokens] = {}
     for row in table.sort_by([("feature", "ascending"), ("rank", "ascending")]).to_pylist():
         by_kind = found.setdefault(row["feature"], {})

@@ -1,7 +1,7 @@
 """The form in which a phrase is asked for, and how it is read back."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from thresher.labeling.explainers.phrase import (
     MAX_CHARACTERS,
@@ -12,27 +12,14 @@ from thresher.labeling.explainers.phrase import (
     unparsable,
     without_thought,
 )
-from thresher.labeling.explainers.spec import Structured
+from thresher.labeling.explainers.spec import Structure
 from thresher.labeling.templates import Template, load_template
-
-Structure = Literal["json_schema", "json_object", "none"]
-STRUCTURES: dict[Structured, Structure] = {
-    "auto": "none",
-    "off": "none",
-    "json_schema": "json_schema",
-    "json_object": "json_object",
-}
 
 JSON = load_template("answer-json-v1")
 JSON_REASONED = load_template("answer-json-reasoned-v1")
 REASONED = load_template("answer-reasoned-v1")
 JSON_TOKENS = 24
 """Tokens that the object takes besides what it holds."""
-
-
-def structure_of(structured: Structured) -> Structure:
-    """What a spec asks for."""
-    return STRUCTURES[structured]
 
 
 @dataclass(frozen=True)
@@ -45,18 +32,18 @@ class AnswerForm:
     @property
     def templates(self) -> tuple[Template, ...]:
         """What is said of the form, after the question."""
-        if self.structure == "none":
+        if self.structure == "off":
             return (REASONED,) if self.reasoning else ()
         return (JSON_REASONED,) if self.reasoning else (JSON,)
 
     @property
     def num_extra_tokens(self) -> int:
-        return 0 if self.structure == "none" else JSON_TOKENS
+        return 0 if self.structure == "off" else JSON_TOKENS
 
     @property
     def response_format(self) -> dict[str, Any] | None:
         """What the endpoint is told, as the API of OpenAI has it."""
-        if self.structure == "none":
+        if self.structure == "off":
             return None
         if self.structure == "json_object":
             return {"type": "json_object"}
@@ -68,7 +55,7 @@ class AnswerForm:
         said = without_thought(content)
         if said is None:
             return unparsable("The thinking came to no end.")
-        if self.structure != "none":
+        if self.structure != "off":
             return parse_json_phrase(said)
         return parse_labelled_line(said) if self.reasoning else parse_phrase(said)
 

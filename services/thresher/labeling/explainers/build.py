@@ -9,7 +9,7 @@ from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.exemplars.book import ExemplarBook
 from thresher.labeling.explainers.activations import ActivationsWriter
-from thresher.labeling.explainers.answer_form import AnswerForm, structure_of
+from thresher.labeling.explainers.answer_form import AnswerForm
 from thresher.labeling.explainers.asking import PhraseAsker
 from thresher.labeling.explainers.contrastive import ContrastiveWriter
 from thresher.labeling.explainers.ensemble import KeepingEnsemble, MergingEnsemble
@@ -51,7 +51,7 @@ def build_explainer(spec: ExplainerSpec, tools: ExplainerTools) -> Explainer:
     if isinstance(spec, SelfExplainingSpec):
         return SelfExplaining(spec, tools.subject_of(spec), tools.dictionary_sha256)
     exchange = tools.exchange_of(spec.endpoint)
-    form = AnswerForm(structure_of(spec.structured), spec.reasoning)
+    form = AnswerForm(spec.structured, spec.reasoning)
     asker = PhraseAsker(spec, form, tools.tokenizer, exchange, tools.seed)
     if isinstance(spec, EnsembleSpec):
         members = [build_explainer(member, tools) for member in spec.members]
@@ -97,9 +97,9 @@ def check_evidence(spec: ExplainerSpec, book: ExemplarBook) -> None:
 def explainer_needs(spec: ExplainerSpec, asked: EndpointSpec, default: EndpointSpec) -> list[Need]:
     """What the parts of an explainer that ask an endpoint need of it; `default` is whom those without one ask."""
     parts = [part for part in parts_of(spec) if not isinstance(part, SelfExplainingSpec)]
-    structures = {structure_of(part.structured) for part in parts if (part.endpoint or default) == asked}
+    structures = {part.structured for part in parts if (part.endpoint or default) == asked}
     return [
         Need(structure, "explainer.structured", 1, "set explainer.structured to off")
         for structure in sorted(structures)
-        if structure != "none"
+        if structure != "off"
     ]

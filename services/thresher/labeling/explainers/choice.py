@@ -42,11 +42,11 @@ class CandidateChooser:
     def __init__(self, scorer: Scorer | None) -> None:
         self._scorer = scorer
 
-    def requests(self, evidence: Evidence, typical_label: str, num_candidates: int) -> list[ModelRequest]:
-        """What a choice among so many will ask."""
+    def requests(self, evidence: Evidence, typical_label: str) -> list[ModelRequest]:
+        """What is asked about each candidate."""
         if self._scorer is None:
             return []
-        return self._scorer.requests(typical_label, _trials(self._scorer, evidence)) * num_candidates
+        return self._scorer.requests(typical_label, _trials(self._scorer, evidence))
 
     async def choose(self, candidates: Sequence[Candidate], evidence: Evidence) -> Chosen:
         """The candidate with the highest score; of equal ones, the first.

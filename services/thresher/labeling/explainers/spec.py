@@ -10,7 +10,7 @@ from thresher.labeling.endpoints.spec import EndpointSpec
 
 Operational = {"operational": True}
 DEFAULT_METHOD = "activations"
-Structured = Literal["auto", "json_schema", "json_object", "off"]
+Structure = Literal["off", "json_schema", "json_object"]
 
 
 class PromptedSpec(Spec):
@@ -24,9 +24,9 @@ class PromptedSpec(Spec):
     """Sampling temperature; must be above 0 to draw several candidates."""
     max_tokens: Annotated[int, Field(ge=1)] = 24
     """Longest phrase, in tokens; what JSON adds to it comes on top."""
-    structured: Structured = "auto"
-    """Have the endpoint keep the answer to a JSON schema, or to JSON at least. auto asks for a plain phrase, as off
-    does: any endpoint gives one, and small models lose labels to JSON."""
+    structured: Structure = "off"
+    """Have the endpoint keep the answer to a JSON schema, or to JSON at least. off asks for a plain phrase: any
+    endpoint gives one, and small models lose labels to JSON."""
     max_repairs: Annotated[int, Field(ge=0)] = 1
     """Further requests, each of which shows the model what was wrong with its answer. Then it is unparsable."""
     reasoning: bool = False

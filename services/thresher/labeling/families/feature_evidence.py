@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from scipy import sparse
 
 from thresher.contracts import paths
@@ -18,6 +17,7 @@ from thresher.contracts.exemplars import FIRING_KINDS
 from thresher.contracts.manifests import DictionaryRef, FeaturesManifest
 from thresher.latents.weights import load_encoder
 from thresher.storage import ObjectStore
+from thresher.storage.parquet import read_parquet
 from thresher.storage.read_file import open_input
 
 
@@ -60,13 +60,12 @@ def exemplar_windows(
     store: ObjectStore, manifest: FeaturesManifest, features: Sequence[int]
 ) -> sparse.csr_matrix:
     """[N, X]: of the firing exemplars of all splits."""
-    wanted = pa.array(sorted(features), pa.int32())
-    is_wanted = pc.field("feature").isin(wanted) & pc.field("kind").isin(list(FIRING_KINDS))
+    wanted = {"feature": features, "kind": FIRING_KINDS}
     tables = []
     for entry in manifest.exemplars:
         with open_input(store, entry.key) as file:
             columns = ["feature", "doc_id", "sequence", "start"]
-            tables.append(pq.read_table(file, columns=columns, filters=is_wanted))
+            tables.append(read_parquet(file, columns, wanted))
     table = pa.concat_tables(tables)
     place_of = {feature: place for place, feature in enumerate(features)}
     rows = np.array([place_of[feature] for feature in table["feature"].to_pylist()], np.int64)

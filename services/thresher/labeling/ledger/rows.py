@@ -14,6 +14,7 @@ from thresher.contracts.schemas import RESPONSES
 from thresher.labeling.budget.prices import Usage
 from thresher.labeling.endpoints.requests import Answer, ModelRequest
 from thresher.storage import ObjectStore
+from thresher.storage.parquet import open_parquet, read_parquet
 from thresher.storage.read_file import open_input
 
 ROWS_PER_GROUP = 64  # what is read to get at one answer
@@ -74,13 +75,13 @@ def table_of(rows: Sequence[Row]) -> pa.Table:
 def read_table(store: ObjectStore, key: str, columns: list[str] | None = None) -> pa.Table:
     """Raises: ObjectMissingError."""
     with open_input(store, key) as file:
-        return pq.read_table(file, columns=columns)
+        return read_parquet(file, columns)
 
 
 def read_row(store: ObjectStore, place: Place) -> Row:
     """One row, at the cost of its row group. Raises: ObjectMissingError."""
     group, offset = divmod(place.row, ROWS_PER_GROUP)
     with open_input(store, place.key) as file:
-        table = pq.ParquetFile(file).read_row_group(group)
+        table = open_parquet(file).read_row_group(group, use_threads=False)
     row: Row = table.slice(offset, 1).to_pylist()[0]
     return row

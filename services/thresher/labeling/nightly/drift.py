@@ -13,15 +13,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from thresher.contracts.manifests import FeaturesManifest
 from thresher.contracts.states import State
 from thresher.labeling.nightly.spec import ThresholdSpec
 from thresher.labeling.standings.standing import Standing
 from thresher.storage import ObjectStore
+from thresher.storage.parquet import read_parquet
 from thresher.storage.read_file import open_input
 
 NUM_TOKENS = 10
@@ -41,7 +39,7 @@ class FeatureProfile:
 def read_profiles(store: ObjectStore, manifest: FeaturesManifest) -> dict[int, FeatureProfile]:
     """Every feature of an artifact."""
     with open_input(store, manifest.stats.key) as file:
-        rows = pq.read_table(file, columns=["feature", "density", "state", "top_tokens"]).to_pylist()
+        rows = read_parquet(file, ["feature", "density", "state", "top_tokens"]).to_pylist()
     return {
         row["feature"]: FeatureProfile(
             row["feature"], row["density"], State(row["state"]), frozenset(_plain(row["top_tokens"]))
@@ -54,15 +52,12 @@ def read_report_tokens(
     store: ObjectStore, manifest: FeaturesManifest, features: Collection[int]
 ) -> dict[int, frozenset[str]]:
     """As `top_tokens`, of the report split: by feature."""
-    wanted = pa.array(sorted(features), pa.int32())
-    is_wanted = (
-        pc.field("feature").isin(wanted) & (pc.field("split") == "report") & (pc.field("kind") == "top")
-    )
+    wanted = {"feature": features, "split": ["report"], "kind": ["top"]}
     found: defaultdict[int, dict[str, None]] = defaultdict(dict)
     for entry in manifest.exemplars:
         with open_input(store, entry.key) as file:
             columns = ["feature", "rank", "tokens", "activations"]
-            table = pq.read_table(file, columns=columns, filters=is_wanted)
+            table = read_parquet(file, columns, wanted)
         for row in table.sort_by([("feature", "ascending"), ("rank", "ascending")]).to_pylist():
             for text in _plain([row["tokens"][int(np.argmax(row["activations"]))]]):
                 found[row["feature"]].setdefault(text)

@@ -10,9 +10,9 @@ from scipy.special import stdtrit
 
 from thresher.contracts.manifests import Interval, Separation
 from thresher.labeling.scorers.intervals import Estimate, estimate
-from thresher.labeling.scorers.observations import accuracy, auroc
 from thresher.labeling.scorers.reading import Reading
 from thresher.labeling.scorers.spec import BootstrapSpec
+from thresher.labeling.scorers.statistics import accuracy, auroc
 
 LOWEST = -1e9
 """In place of a score that is undefined: a description that predicts nothing is below any that does."""

@@ -21,12 +21,13 @@ from thresher.labeling.endpoints.completions import (
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.requests import Answer, ModelRequest
 from thresher.labeling.endpoints.spec import EndpointSpec
-from thresher.labeling.exemplars.book import Exemplar
+from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.ledger.exchange import Exchange
-from thresher.labeling.scorers.observations import Observations, balanced_accuracy
+from thresher.labeling.scorers.observations import Observations
 from thresher.labeling.scorers.reading import Reading, Sampling, Trial, single_trials, verdict
 from thresher.labeling.scorers.scorer import ask_all
 from thresher.labeling.scorers.spec import DetectionSpec
+from thresher.labeling.scorers.statistics import balanced_accuracy
 from thresher.labeling.scorers.yes_no import yes_share
 from thresher.labeling.templates import Template, load_template
 

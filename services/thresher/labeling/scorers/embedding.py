@@ -14,12 +14,13 @@ from thresher.contracts.ids import sha256_hex
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.requests import Answer, ModelRequest
 from thresher.labeling.endpoints.spec import EndpointSpec
-from thresher.labeling.exemplars.book import Exemplar
+from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.ledger.exchange import Exchange
-from thresher.labeling.scorers.observations import Observations, auroc
+from thresher.labeling.scorers.observations import Observations
 from thresher.labeling.scorers.reading import FloatArray, Reading, Sampling, Trial, single_trials, verdict
 from thresher.labeling.scorers.scorer import ask_all
 from thresher.labeling.scorers.spec import EmbeddingSpec
+from thresher.labeling.scorers.statistics import auroc
 
 
 class EmbeddingScorer:

@@ -16,12 +16,13 @@ from thresher.labeling.endpoints.completions import first_token_request, read_fi
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.requests import ModelRequest
 from thresher.labeling.endpoints.spec import EndpointSpec
-from thresher.labeling.exemplars.book import Exemplar
+from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.ledger.exchange import Exchange
-from thresher.labeling.scorers.observations import Observations, balanced_accuracy
+from thresher.labeling.scorers.observations import Observations
 from thresher.labeling.scorers.reading import Reading, Sampling, Trial, single_trials, verdict
 from thresher.labeling.scorers.scorer import ask_all
 from thresher.labeling.scorers.spec import FuzzingSpec
+from thresher.labeling.scorers.statistics import balanced_accuracy
 from thresher.labeling.scorers.yes_no import yes_share
 from thresher.labeling.templates import load_template
 

@@ -6,7 +6,7 @@ documents: there, percentiles of the resamples cover too seldom (73 to 86 % in p
 eight). So the resamples give the standard error alone, widened by sqrt(D / (D - 1)); the interval is Student's, on the
 scale of the statistic (Fisher's for a correlation), with one degree of freedom less than there are documents in which
 the feature fires. Statistics of right and wrong are guarded against the certainty of few documents that all agree, and
-their interval is a normal one around the guarded statistic: see observations.py.
+their interval is a normal one around the guarded statistic: see statistics.py.
 
 Shapes: D documents with the guards after them, B resamples, O other labels.
 """

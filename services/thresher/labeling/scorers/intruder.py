@@ -15,13 +15,14 @@ from thresher.labeling.endpoints.completions import first_token_request, read_fi
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.requests import ModelRequest
 from thresher.labeling.endpoints.spec import EndpointSpec
-from thresher.labeling.exemplars.book import Exemplar
 from thresher.labeling.exemplars.contexts import choose_kinds
+from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.ledger.exchange import Exchange
-from thresher.labeling.scorers.observations import Observations, accuracy
+from thresher.labeling.scorers.observations import Observations
 from thresher.labeling.scorers.reading import Reading, Sampling, Trial, verdict
 from thresher.labeling.scorers.scorer import ask_all
 from thresher.labeling.scorers.spec import IntruderSpec
+from thresher.labeling.scorers.statistics import accuracy
 from thresher.labeling.templates import load_template
 
 LABELLED, BLIND = load_template("intruder-v2"), load_template("intruder-blind-v2")

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from thresher.contracts.exemplars import ExemplarKind
-from thresher.labeling.exemplars.book import Exemplar
 from thresher.labeling.exemplars.contexts import choose_kinds
+from thresher.labeling.exemplars.exemplar import Exemplar
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from thresher.labeling.endpoints.requests import Answer, ModelRequest
 from thresher.labeling.endpoints.spec import EndpointSpec
-from thresher.labeling.exemplars.book import Exemplar
+from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.scorers.observations import Observations
 from thresher.labeling.scorers.reading import Reading, Trial

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from thresher.contracts.states import State
 from thresher.labeling.budget.budget import BudgetExhaustedError
 from thresher.labeling.endpoints.requests import RequestFailedError
-from thresher.labeling.exemplars.book import sample_sha256
+from thresher.labeling.exemplars.exemplar import sample_sha256
 from thresher.labeling.scorers.intervals import MIN_DOCUMENTS, estimate, lift
 from thresher.labeling.scorers.observations import Observations
 from thresher.labeling.scorers.outcome import Outcome, digit_mass, outcome_of, without

@@ -17,17 +17,12 @@ from thresher.contracts.exemplars import ExemplarKind
 from thresher.contracts.manifests import LinearCalibration
 from thresher.labeling.endpoints.requests import ModelRequest
 from thresher.labeling.endpoints.spec import EndpointSpec
-from thresher.labeling.exemplars.book import Exemplar
+from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.ledger.exchange import Exchange
-from thresher.labeling.scorers.observations import (
-    Observations,
-    correlation,
-    explained_deviation,
-    explained_variance,
-    rows_of,
-)
+from thresher.labeling.scorers.observations import Observations, rows_of
 from thresher.labeling.scorers.reading import Reading, Sampling, Trial, single_trials
 from thresher.labeling.scorers.spec import SimulatedSpec
+from thresher.labeling.scorers.statistics import correlation, explained_deviation, explained_variance
 
 LevelProbabilities = Mapping[int, float]
 

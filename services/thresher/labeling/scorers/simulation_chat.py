@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.requests import ModelRequest
-from thresher.labeling.exemplars.book import Exemplar
+from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.scorers.chat import chat_request, content_of
 from thresher.labeling.scorers.reading import Reading, Sampling, Trial

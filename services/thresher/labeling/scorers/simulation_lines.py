@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer, PromptTokens
-from thresher.labeling.exemplars.book import Exemplar
+from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.templates import load_template
 
 TEMPLATE = load_template("simulation-v1")

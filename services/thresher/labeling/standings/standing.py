@@ -8,12 +8,12 @@ from statistics import fmean
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from thresher.contracts.manifests import FileEntry, LabelManifest
 from thresher.contracts.states import State
 from thresher.labeling.standings.dictionaries import DictionaryState
 from thresher.storage import ObjectStore
+from thresher.storage.parquet import read_parquet
 from thresher.storage.read_file import open_input
 
 LABEL_COLUMNS = ["feature", "label_id", "text", "state", "created_at"]
@@ -167,5 +167,5 @@ def _judgement(score_type: str, rows: Sequence[dict[str, Any]], current: set[str
 def _rows(store: ObjectStore, files: Sequence[FileEntry], columns: list[str]) -> Iterator[dict[str, Any]]:
     for entry in files:
         with open_input(store, entry.key) as file:
-            table = pq.read_table(file, columns=columns)
+            table = read_parquet(file, columns)
         yield from table.filter(pc.is_valid(table["feature"])).to_pylist()

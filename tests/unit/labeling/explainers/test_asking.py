@@ -24,7 +24,7 @@ QUESTION = "What have «ship» and «port» in common?"
 def ask(scripted_llm, scripted_tokenizer, tmp_path):
     """Ask one question with a given form."""
 
-    def run(structure: Structure = "none", budget: Budget | None = None, **changes) -> Asked:
+    def run(structure: Structure = "off", budget: Budget | None = None, **changes) -> Asked:
         async def once() -> Asked:
             endpoint = EndpointSpec(model="scripted", base_url=scripted_llm.base_url, max_retries=0)
             ledger = Ledger(open_store(f"file://{tmp_path}/store"), "responses/d/1", "run")
@@ -67,7 +67,7 @@ def test_a_long_answer_is_not_sent_back_whole(scripted_llm, ask) -> None:
 
 def test_refusals_are_not_argued_with(scripted_llm, ask) -> None:
     scripted_llm.explanation = "I'm sorry, I can't help with that."
-    for structure in ("none", "json_schema"):
+    for structure in ("off", "json_schema"):
         scripted_llm.requests.clear()
         assert ask(structure).phrase.state == State.REFUSED
         assert len(scripted_llm.requests) == 1
@@ -100,7 +100,7 @@ def test_the_schema_is_sent_and_holds_the_label(scripted_llm, ask) -> None:
     assert body["max_completion_tokens"] == 24 + 24 + 256
     ask("json_object")
     assert scripted_llm.requests[-1]["response_format"] == {"type": "json_object"}
-    ask("none")
+    ask("off")
     assert "response_format" not in scripted_llm.requests[-1]
 
 
@@ -150,10 +150,10 @@ def test_no_usable_json_says_what_is_wrong(answer: str) -> None:
     ],
 )
 def test_the_last_label_line_counts(answer: str, text: str) -> None:
-    assert AnswerForm("none", reasoning=True).read(answer).text == text
+    assert AnswerForm("off", reasoning=True).read(answer).text == text
 
 
 def test_thinking_without_a_label_is_none() -> None:
-    phrase = AnswerForm("none", reasoning=True).read("They are digits.")
+    phrase = AnswerForm("off", reasoning=True).read("They are digits.")
     assert phrase.state == State.UNPARSABLE
     assert "Label:" in (phrase.fault or "")

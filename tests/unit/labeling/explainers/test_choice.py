@@ -15,8 +15,9 @@ from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.explainers.choice import CandidateChooser, Chosen
 from thresher.labeling.explainers.explainer import Candidate, Provenance
 from thresher.labeling.explainers.phrase import Phrase
-from thresher.labeling.scorers.observations import Observations, accuracy
+from thresher.labeling.scorers.observations import Observations
 from thresher.labeling.scorers.reading import Reading, Trial
+from thresher.labeling.scorers.statistics import accuracy
 
 
 class GivenScores:

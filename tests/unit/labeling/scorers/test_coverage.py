@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from thresher.labeling.scorers.intervals import Estimate, estimate, lift
-from thresher.labeling.scorers.observations import Observations, auroc, balanced_accuracy, correlation
+from thresher.labeling.scorers.observations import Observations
 from thresher.labeling.scorers.reading import Reading
 from thresher.labeling.scorers.spec import BootstrapSpec
+from thresher.labeling.scorers.statistics import auroc, balanced_accuracy, correlation
 
 NUM_DRAWS, NUM_LARGE = 600, 20_000
 BOOTSTRAP = BootstrapSpec(num_resamples=200)

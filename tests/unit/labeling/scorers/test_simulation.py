@@ -13,19 +13,15 @@ from thresher.contracts.states import State
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.requests import Answer
 from thresher.labeling.endpoints.spec import EndpointSpec
-from thresher.labeling.exemplars.book import Exemplar
+from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.scorers.intervals import UNDEFINED, estimate
-from thresher.labeling.scorers.observations import (
-    correlation,
-    explained_deviation,
-    explained_variance,
-)
 from thresher.labeling.scorers.outcome import Outcome, digit_mass, outcome_of
 from thresher.labeling.scorers.reading import Reading, Sampling, Trial
 from thresher.labeling.scorers.simulated import fit_calibration, simulated
 from thresher.labeling.scorers.simulation import SimulationScorer
 from thresher.labeling.scorers.simulation_lines import SimulationLines
 from thresher.labeling.scorers.spec import BootstrapSpec, SimulationSpec
+from thresher.labeling.scorers.statistics import correlation, explained_deviation, explained_variance
 
 END_OF_TURN = 0  # what the tokenizer would make of <|im_end|>, were it not told to take it as text
 ENDPOINT = EndpointSpec(model="m", base_url="http://localhost/v1")

@@ -11,8 +11,8 @@ def upgrade() -> None:
     if op.get_context().dialect.name == "sqlite":
         _recreate()  # SQLite cannot let a column be null afterwards
         return
-    for name in ("run_id", "label_id"):
-        op.alter_column("events", name, nullable=True)
+    op.alter_column("events", "run_id", nullable=True, comment="of a label's event")
+    op.alter_column("events", "label_id", nullable=True)
     for column in _new_columns():
         op.add_column("events", column)
 

@@ -4,15 +4,10 @@ import numpy as np
 import pytest
 
 from thresher.labeling.scorers.intervals import UNDEFINED, Estimate, estimate, lift
-from thresher.labeling.scorers.observations import (
-    Observations,
-    accuracy,
-    auroc,
-    balanced_accuracy,
-    correlation,
-)
+from thresher.labeling.scorers.observations import Observations
 from thresher.labeling.scorers.reading import Reading
 from thresher.labeling.scorers.spec import BootstrapSpec
+from thresher.labeling.scorers.statistics import accuracy, auroc, balanced_accuracy, correlation
 
 BOOTSTRAP = BootstrapSpec(num_resamples=2000)
 
