@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from thresher.contracts import paths
+from thresher.contracts.errors import StoreError
 from thresher.contracts.ids import canonical_json, sha256_hex
 from thresher.contracts.manifests import FileEntry
 from thresher.labeling.budget.prices import Usage
@@ -37,6 +38,7 @@ from thresher.storage.artifacts import put_hashed_file
 MAX_AGE_UNSTATED = timedelta(hours=24)
 ROWS_PER_FILE = 4096
 KEY_LENGTH = 16
+MAX_MOVES = 5
 
 
 @dataclass(frozen=True)
@@ -92,22 +94,24 @@ class Ledger:
         return sum(self._log.paid.values(), Usage())
 
     async def find(self, request: ModelRequest) -> Found | None:
-        """A stored answer to the request."""
-        for fresh in (False, True):
-            places = await self._locate(request.sha256, fresh=fresh)
-            try:
-                rows = [await asyncio.to_thread(read_row, self._store, place) for place in places]
-            except (
-                ObjectMissingError
-            ):  # moved by another process, or put together with others, since it was found
-                self._log.forget(request.sha256, places)
-                continue
-            usable = [row for row in rows if self._is_usable(row)]
-            if not usable:
-                return None
-            row = max(usable, key=lambda found: found["received_at"])
-            return Found(answer_of(row), row["run_id"] == self._run_id)
-        return None
+        """A stored answer to the request; what other runs store meanwhile is not looked for."""
+        if self._is_surely_unknown(request.sha256):
+            return None
+        found = await asyncio.to_thread(self._known_rows, request.sha256)
+        usable = [row for row in found if self._is_usable(row)]
+        if not usable:
+            return None
+        row = max(usable, key=lambda row: row["received_at"])
+        return Found(answer_of(row), row["run_id"] == self._run_id)
+
+    def _known_rows(self, sha256: str) -> list[Row]:
+        return [row for _, row in self._all_rows(sha256)] if self._places(sha256) else []
+
+    def _is_surely_unknown(self, sha256: str) -> bool:
+        """As far as can be told without reading."""
+        return (
+            self._log.find(sha256) is None and self._shelf.is_cached(sha256) and not self._shelf.find(sha256)
+        )
 
     def _is_usable(self, row: Row) -> bool:
         return row["run_id"] == self._run_id or self._oldest is None or row["received_at"] >= self._oldest
@@ -143,33 +147,48 @@ class Ledger:
         for key in parts:
             self._store.delete(key)
 
-    async def _locate(self, sha256: str, *, fresh: bool) -> list[Place]:
-        place = self._log.find(sha256)
-        if place is not None:
-            return [place]
-        if not fresh and self._shelf.is_cached(sha256):
-            return self._shelf.find(sha256)
-        return await asyncio.to_thread(self._shelf.find, sha256, fresh=fresh)
-
     def _tables(self, hashes: Sequence[str]) -> Iterator[pa.Table]:
         """The answers, file by file."""
         rows_by_key: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
         for sha256 in hashes:
-            place = self._log.find(sha256) or self._newest(sha256)
+            place = self._only_place(sha256) or self._newest(sha256)[0]
             rows_by_key[place.key].append((place.row, sha256))
         for key, rows in sorted(rows_by_key.items()):
             try:
                 yield read_table(self._store, key).take([row for row, _ in sorted(rows)])
             except ObjectMissingError:  # moved by another process meanwhile
-                places = [self._newest(sha256) for _, sha256 in sorted(rows)]
-                yield table_of([read_row(self._store, place) for place in places])
+                yield table_of([self._newest(sha256)[1] for _, sha256 in sorted(rows)])
 
-    def _newest(self, sha256: str) -> Place:
-        places = self._shelf.find(sha256) or self._shelf.find(sha256, fresh=True)
-        assert places, "answers move, and are never lost"
-        if len(places) == 1:
-            return places[0]
-        return max(places, key=lambda place: read_row(self._store, place)["received_at"])
+    def _only_place(self, sha256: str) -> Place | None:
+        places = self._places(sha256)
+        return places[0] if len(places) == 1 else None
+
+    def _newest(self, sha256: str) -> tuple[Place, Row]:
+        """Of the answers to a request that has some."""
+        found = self._all_rows(sha256)
+        assert found, "answers move, and are never lost"
+        return max(found, key=lambda place_row: place_row[1]["received_at"])
+
+    def _all_rows(self, sha256: str) -> list[tuple[Place, Row]]:
+        """All answers to a request; another process may move them while they are looked for."""
+        for attempt in range(MAX_MOVES):
+            places = self._places(sha256, fresh=attempt > 0)
+            try:
+                rows = [(place, read_row(self._store, place)) for place in places]
+            except ObjectMissingError:
+                continue
+            if rows or attempt > 0:
+                return rows
+        raise StoreError(
+            f"The answer to request {sha256} was moved {MAX_MOVES} times while it was looked for: other runs tidy "
+            f"{self.name} without end. Run this again: what is answered is stored."
+        )
+
+    def _places(self, sha256: str, *, fresh: bool = False) -> list[Place]:
+        if fresh:
+            self._log.reread()
+        place = self._log.find(sha256)
+        return [place] if place is not None else self._shelf.find(sha256, fresh=fresh)
 
     def _put_file(self, stem: str, tables: list[pa.Table]) -> FileEntry:
         return put_hashed_file(self._store, stem, ".parquet", file_bytes(pa.concat_tables(tables)))

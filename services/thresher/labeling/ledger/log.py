@@ -6,6 +6,7 @@ finished they become one, in a folder that all runs share, until that is large e
 
 import re
 from collections.abc import Sequence
+from threading import Lock
 
 import pyarrow as pa
 
@@ -44,12 +45,10 @@ class AnswerLog:
         self._paid: dict[str, Usage] = {}
         self._fresh_parts: list[str] = []  # small, and written by this process
         self._next_number = 0
-        for info in store.list(f"{self._folder}/{run_id}/" if own_only else f"{self._folder}/"):
-            match = PART.fullmatch(info.key.removeprefix(f"{self._folder}/"))
-            is_own = match is not None and match["run"] == run_id
-            self._index(info.key, own=is_own)
-            if match is not None and is_own:
-                self._next_number = max(self._next_number, int(match["number"]) + 1)
+        self._listed = f"{self._folder}/{run_id}/" if own_only else f"{self._folder}/"
+        self._indexed: set[str] = set()
+        self._lock = Lock()
+        self.reread()
 
     @property
     def paid(self) -> dict[str, Usage]:
@@ -59,18 +58,29 @@ class AnswerLog:
     def find(self, sha256: str) -> Place | None:
         return self._places.get(sha256)
 
-    def forget(self, sha256: str, places: Sequence[Place]) -> None:
-        """These files are gone: another process sealed them."""
-        if self._places.get(sha256) in places:
-            del self._places[sha256]
+    def reread(self) -> None:
+        """See what other processes have added, moved and sealed. May be called by several threads.
+
+        A file appears before those that it takes the place of go, and after them in the order of the list.
+        """
+        with self._lock:
+            present = [info.key for info in self._store.list(self._listed)]
+            self._indexed &= set(present)
+            self._places = {
+                sha256: place for sha256, place in self._places.items() if place.key in self._indexed
+            }
+            for key in present:
+                if key not in self._indexed:
+                    self._index(key)
 
     def write(self, rows: Sequence[Row]) -> None:
         """Make answers durable. Raises: StoreError."""
         table = table_of(rows)
-        self._fresh_parts.append(self._put(table))
-        self._note(self._fresh_parts[-1], table, own=True)
-        if len(self._fresh_parts) >= ROLL_AFTER_PARTS:
-            self._roll()
+        with self._lock:
+            self._fresh_parts.append(self._put(table))
+            self._note(self._fresh_parts[-1], table, own=True)
+            if len(self._fresh_parts) >= ROLL_AFTER_PARTS:
+                self._roll()
 
     def own_parts(self) -> list[str]:
         """Keys of this run's files, of all its attempts."""
@@ -123,13 +133,18 @@ class AnswerLog:
                 continue
             return key
 
-    def _index(self, key: str, *, own: bool) -> None:
+    def _index(self, key: str) -> None:
+        match = PART.fullmatch(key.removeprefix(f"{self._folder}/"))
+        is_own = match is not None and match["run"] == self._run_id
         try:
-            self._note(key, read_table(self._store, key, INDEX_COLUMNS), own=own)
-        except ObjectMissingError:  # sealed since it was listed
+            self._note(key, read_table(self._store, key, INDEX_COLUMNS), own=is_own)
+        except ObjectMissingError:  # put together with others since it was listed
             return
+        if match is not None and is_own:
+            self._next_number = max(self._next_number, int(match["number"]) + 1)
 
     def _note(self, key: str, table: pa.Table, *, own: bool) -> None:
+        self._indexed.add(key)
         for index, row in enumerate(table.select(INDEX_COLUMNS).to_pylist()):
             self._places[row["request_sha256"]] = Place(key, index)
             if own:

@@ -69,20 +69,28 @@ class AnswerShelf:
 
     def _bucket(self, prefix: str) -> list[_File]:
         if prefix not in self._buckets:
-            self._buckets[prefix] = list(self._read_bucket(prefix))
+            self._buckets[prefix] = self._read_bucket(prefix)
             self._num_cached += _num_hashes(self._buckets[prefix])
             while self._num_cached > MAX_CACHED_HASHES and len(self._buckets) > 1:
                 self._num_cached -= _num_hashes(self._buckets.popitem(last=False)[1])
         self._buckets.move_to_end(prefix)
         return self._buckets[prefix]
 
-    def _read_bucket(self, prefix: str) -> Iterator[_File]:
-        for info in self._store.list(f"{self._folder}/{prefix}/"):
+    def _read_bucket(self, prefix: str) -> list[_File]:
+        """Listed again if a listed file is gone: it may be part of one that was not listed yet."""
+        known: dict[str, _File] = {}
+        while True:
+            listed = [info.key for info in self._store.list(f"{self._folder}/{prefix}/")]
             try:
-                column = read_table(self._store, info.key, ["request_sha256"])["request_sha256"]
-            except ObjectMissingError:  # put together with others since it was listed
+                for key in listed:
+                    known[key] = known.get(key) or self._read_file(key)
+            except ObjectMissingError:
                 continue
-            yield _File(info.key, np.asarray(column.to_pylist(), dtype="S64"))
+            return [known[key] for key in listed]
+
+    def _read_file(self, key: str) -> _File:
+        column = read_table(self._store, key, ["request_sha256"])["request_sha256"]
+        return _File(key, np.asarray(column.to_pylist(), dtype="S64"))
 
     def _batches(self, parts: Sequence[str]) -> Iterator[pa.Table]:
         waiting: list[pa.Table] = []

@@ -105,6 +105,48 @@ def test_an_open_ledger_finds_what_was_moved_meanwhile(store) -> None:
     assert found(early, 6) == "answer 6"
 
 
+@pytest.mark.parametrize("sealed_bytes", [1, 64 << 20], ids=["to buckets", "to the files of finished runs"])
+def test_another_process_at_the_run_may_end_first(store, monkeypatch, sealed_bytes) -> None:
+    monkeypatch.setattr(logs, "MAX_SEALED_BYTES", sealed_bytes)
+    AnswerLog(store, SHELF, "one").write(rows(range(50), "one"))
+    later = Ledger(store, SHELF, "one")
+    asyncio.run(later.append(request(50), answer(50)))
+    Ledger(store, SHELF, "one").seal()
+    hashes = [request(index).sha256 for index in range(51)]
+    stored = [
+        row["request_sha256"]
+        for entry in later.put_answers("labels/one/responses", hashes)
+        for row in _read(store, entry.key)
+    ]
+    assert sorted(stored) == sorted(hashes)
+    assert [found(later, index) for index in (0, 50)] == ["answer 0", "answer 50"]
+    assert found(later, 51) is None
+    later.seal()
+    assert found(Ledger(store, SHELF, "two"), 50) == "answer 50"
+
+
+def test_answers_are_found_while_others_seal_and_merge(store, monkeypatch) -> None:
+    monkeypatch.setattr(logs, "MAX_SEALED_FILES", 2)
+    monkeypatch.setattr(logs, "MAX_SEALED_BYTES", 20_000)
+    AnswerLog(store, SHELF, "one").write(rows(range(50), "one"))
+    reader = Ledger(store, SHELF, "one")
+    is_over = threading.Event()
+
+    def tidy() -> None:
+        for number in range(12):
+            fill(store, range(100 + number * 50, 150 + number * 50), f"run-{number}")
+            Ledger(store, SHELF, "one").seal()
+        is_over.set()
+
+    thread = threading.Thread(target=tidy)
+    thread.start()
+    while not is_over.is_set():
+        assert [found(reader, index) for index in range(0, 50, 7)] == [
+            f"answer {index}" for index in range(0, 50, 7)
+        ]
+    thread.join()
+
+
 def test_sealing_twice_or_at_once_changes_nothing(store) -> None:
     log = AnswerLog(store, SHELF, "one")
     log.write(rows(range(300), "one"))
