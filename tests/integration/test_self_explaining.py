@@ -13,10 +13,11 @@ from fixtures.label_runs import read_rows
 from fixtures.subject_dictionary import publish_vectors
 from thresher.contracts import paths
 from thresher.contracts.errors import SpecError
-from thresher.labeling.endpoints.requests import ModelRequest
 from thresher.labeling.explainers.self_explaining import ANSWER, QUESTION
-from thresher.labeling.explainers.subject import WORD, LocalSubject, Patch
 from thresher.labeling.run import label
+from thresher.labeling.subject.local_subject import LocalSubject
+from thresher.labeling.subject.patching import WORD, Patching, patched_site
+from thresher.labeling.subject.requests import Patch, patch_request
 from thresher.runtime.model_identity import identify_model
 
 pytestmark = pytest.mark.real
@@ -44,13 +45,7 @@ def prompt_ids(tokenizer, word: str) -> list[int]:
 
 
 async def decoded(subject: LocalSubject, patch: Patch) -> str:
-    body = {
-        "model": subject.spec.model,
-        "prompt": [QUESTION.text, ANSWER.text],
-        "patch": patch.as_json(),
-        "max_tokens": MAX_TOKENS,
-    }
-    request = ModelRequest("explain", subject.spec.model, subject.spec.revision, body, 1000)
+    request = patch_request(subject.spec, (QUESTION.text, ANSWER.text), patch, MAX_TOKENS)
     return (await subject.send(request)).choice["text"]
 
 
@@ -67,7 +62,8 @@ def test_a_words_own_embedding_in_its_place_is_the_word(bundled_model, model, to
     vector_D = model.get_input_embeddings()(torch.tensor(ids[places[0]])).detach()
     scale = float(vector_D.norm() / embedding_LD[stays_L].norm(dim=-1).mean())
 
-    subject = LocalSubject(bundled_model, identify_model(str(bundled_model)), 0, lambda _: 3 * vector_D)
+    subject = LocalSubject(bundled_model, identify_model(str(bundled_model)))
+    subject.add("patch", Patching(lambda _: 3 * vector_D), [patched_site(0)])
     found = asyncio.run(decoded(subject, Patch("d", 0, 0, scale)))
     with torch.inference_mode():
         due = model.generate(
@@ -116,9 +112,9 @@ def test_a_whole_run_stores_what_the_subject_said_and_asks_it_once(
     ("changes", "site", "width", "field"),
     [
         ({"layer": 30}, "resid_post.3", 576, "explainer.layer"),
-        ({}, "mlp_in.3", 576, "explainer.method"),
+        ({}, "mlp_in.3", 576, "explainer"),
         ({}, "resid_post.3", 64, "explainer.model"),
-        ({"model": "/nowhere"}, "resid_post.3", 576, "model"),
+        ({"model": "/nowhere"}, "resid_post.3", 576, "explainer.model"),
     ],
 )
 def test_what_cannot_be_patched_is_found_before_anything_is_asked(

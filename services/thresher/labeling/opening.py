@@ -11,11 +11,10 @@ from thresher.contracts.names import parse_reference
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.exemplars.book import ExemplarBook
 from thresher.labeling.explainers.build import check_evidence
-from thresher.labeling.explainers.spec import subject_folders
 from thresher.labeling.qualification.records import Qualified, find_qualifications
 from thresher.labeling.selection import SelectedFeature, select_features
 from thresher.labeling.spec import LabelSpec
-from thresher.runtime.model_identity import identify_model, tokenizer_sha256
+from thresher.runtime.model_identity import identify_model, model_folder, tokenizer_sha256
 from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import read_record
 
@@ -80,7 +79,11 @@ def run_id_of(store: ObjectStore, spec: LabelSpec, features: FeaturesManifest) -
             "features_id": features.features_id,
             "tokenizer_sha256": tokenizer_sha256("tokenizer", spec.tokenizer),
             "qualified": find_qualifications(store, spec),
-            "subjects": [identify_model(folder).weights_sha256 for folder in subject_folders(spec.explainer)],
+            "subjects": [_weights_sha256(*subject) for subject in spec.subjects],
             "code_version": thresher.__version__,
         },
     )
+
+
+def _weights_sha256(section: str, folder: str) -> str:
+    return identify_model(str(model_folder(f"{section}.model", folder))).weights_sha256

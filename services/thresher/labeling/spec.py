@@ -25,11 +25,14 @@ from thresher.labeling.scorers.spec import (
     DetectionSpec,
     EmbeddingSpec,
     FuzzingSpec,
+    GenerationSpec,
     IntruderSpec,
     SimulationSpec,
+    SteeringSpec,
     StoppingSpec,
     TokenSimulationSpec,
 )
+from thresher.labeling.subject.spec import SubjectSpec
 
 Operational = {"operational": True}
 SCORERS = (
@@ -41,8 +44,12 @@ SCORERS = (
     "simulation",
     "simulation_tokens",
     "simulation_chat",
+    "steering",
+    "generation",
 )
 """Sections that are scorers, the cheap ones first."""
+OF_NO_SPLIT = ("steering", "generation")
+"""Scorers whose texts are made for them: what they chose between, they would report on."""
 
 
 class SelectionSpec(Spec):
@@ -100,6 +107,10 @@ class LabelSpec(Spec):
     """Simulation with a request a token, or null to leave it out."""
     simulation_chat: ChatSimulationSpec | None = None
     """Simulation through a chat without log-probabilities, or null to leave it out."""
+    steering: SteeringSpec | None = None
+    """Steering, or null to leave it out: it runs the model that the dictionary is of."""
+    generation: GenerationSpec | None = None
+    """Texts written from the label, or null to leave them out: likewise."""
     stopping: StoppingSpec | None = None
     """Stop scoring a label once its interval is narrow enough; null scores one batch of contexts."""
     cascade: CascadeSpec | None = None
@@ -122,13 +133,13 @@ class LabelSpec(Spec):
 
     @model_validator(mode="after")
     def _choice_has_a_scorer(self) -> Self:
-        scorers = [name for name in SCORERS if getattr(self, name) is not None]
+        scorers = [name for name in SCORERS if name not in OF_NO_SPLIT and getattr(self, name) is not None]
         if gives_several(self.explainer) and self.choice.by not in scorers:
             raise SpecError(
                 "choice.by",
                 self.choice.by,
                 allowed=scorers,
-                mend="Name a scorer that this run has, or add it.",
+                mend="Name a scorer that this run has, or add it. Texts of steering and generation are of no split.",
             )
         return self
 
@@ -156,6 +167,13 @@ class LabelSpec(Spec):
                 f"budget.prices: {{{unpriced[0]}: {{prompt: …, completion: …}}}}, per million tokens.",
             )
         return self
+
+    @property
+    def subjects(self) -> list[tuple[str, str]]:
+        """Section and folder of each model that explains itself, is steered, or reads texts."""
+        parts = [*(("explainer", part) for part in parts_of(self.explainer))]
+        own = [("steering", self.steering), ("generation", self.generation)]
+        return [(section, part.model) for section, part in [*parts, *own] if isinstance(part, SubjectSpec)]
 
     @property
     def explainer_endpoint(self) -> EndpointSpec:

@@ -14,9 +14,8 @@ from thresher.labeling.exchanges import Exchanges
 from thresher.labeling.exemplars.book import ExemplarBook
 from thresher.labeling.explainers.build import ExplainerTools, build_explainer, explainer_needs
 from thresher.labeling.explainers.choice import CandidateChooser
-from thresher.labeling.explainers.spec import SelfExplainingSpec, gives_several
+from thresher.labeling.explainers.spec import gives_several
 from thresher.labeling.labels import Label, LabelMaker
-from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.ledger.ledger import Ledger, open_ledger
 from thresher.labeling.opening import OpenRun
 from thresher.labeling.scorers.build import ScorerTools, build_scorers, scorer_needs
@@ -30,6 +29,7 @@ from thresher.labeling.scorers.reading import Sampling
 from thresher.labeling.scorers.sequential import SequentialScoring
 from thresher.labeling.scores import Contest, Score, ScoreMaker
 from thresher.labeling.selection import SelectedFeature
+from thresher.labeling.subjects import RunSubjects
 from thresher.runtime.progress import Meter
 
 
@@ -56,7 +56,9 @@ class Workshop:
         self._exchanges = Exchanges(spec.endpoint, budget, account)
         self._sequential = SequentialScoring(spec.bootstrap, spec.stopping, spec.seed)
         sampling = Sampling(spec.seed, self._sequential.num_batches)
-        self._scorers = build_scorers(spec, ScorerTools(run.tokenizer, self._exchanges.of, sampling))
+        self._subjects = RunSubjects(run, self._exchanges)
+        tools = ScorerTools(run.tokenizer, self._exchanges.of, sampling, self._subjects)
+        self._scorers = build_scorers(spec, tools)
         self._explainer = build_explainer(spec.explainer, self._explainer_tools())
         self._book: ExemplarBook | None = None
 
@@ -130,17 +132,10 @@ class Workshop:
 
     def _explainer_tools(self) -> ExplainerTools:
         run = self._run
-
-        def subject_of(spec: SelfExplainingSpec) -> Exchange:
-            from thresher.labeling.explainers.open_subject import open_subject
-
-            wanted = [item.feature for item in run.selected]
-            return self._exchanges.around(open_subject(run.store, run.features, spec, wanted))
-
         return ExplainerTools(
             tokenizer=run.tokenizer,
             seed=run.spec.seed,
             exchange_of=self._exchanges.of,
-            subject_of=subject_of,
+            subject_of=self._subjects.patching,
             dictionary_sha256=run.features.dictionary.weights_sha256,
         )

@@ -10,9 +10,9 @@ from thresher.contracts.manifests import FeaturesManifest
 from thresher.labeling.exemplars.book import ExemplarBook
 from thresher.labeling.exemplars.contexts import choose_kinds
 from thresher.labeling.exemplars.exemplar import Exemplar, sample_sha256
-from thresher.labeling.explainers.shown_text import marked_text, strongest_tokens
 from thresher.labeling.scorers.yes_no import yes_share
 from thresher.labeling.selection import select_features
+from thresher.labeling.shown_text import marked_text, strongest_tokens
 from thresher.labeling.spec import SelectionSpec
 from thresher.storage.artifacts import read_record
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from thresher.labeling.endpoints.chat import without_thought
 from thresher.labeling.explainers.phrase import (
     MAX_CHARACTERS,
     Phrase,
@@ -10,7 +11,6 @@ from thresher.labeling.explainers.phrase import (
     parse_labelled_line,
     parse_phrase,
     unparsable,
-    without_thought,
 )
 from thresher.labeling.explainers.spec import Structure
 from thresher.labeling.templates import Template, load_template

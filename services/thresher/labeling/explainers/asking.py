@@ -2,11 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from thresher.contracts.ids import canonical_json, sha256_hex
 from thresher.contracts.states import State
 from thresher.labeling.budget.budget import BudgetExhaustedError
+from thresher.labeling.endpoints.chat import (
+    REPAIR,
+    Message,
+    chat_request,
+    content_of,
+    is_refused,
+    repair_messages,
+    user_message,
+)
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.requests import Answer, ModelRequest, RequestFailedError
 from thresher.labeling.explainers.answer_form import AnswerForm
@@ -14,14 +22,9 @@ from thresher.labeling.explainers.explainer import Provenance
 from thresher.labeling.explainers.phrase import Phrase
 from thresher.labeling.explainers.spec import PromptedSpec
 from thresher.labeling.ledger.exchange import Exchange
-from thresher.labeling.templates import Template, load_template
+from thresher.labeling.templates import Template
 
-REPAIR = load_template("answer-repair-v1")
-CHAT_OVERHEAD_TOKENS = 64  # roles and default system prompt, which the chat template of the endpoint adds
-MAX_SHOWN_CHARACTERS = 1000  # of an answer that is shown to the model again
 MAX_SEED = 2**63
-
-Message = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,14 @@ class PhraseAsker:
         repair = (REPAIR,) if self._spec.max_repairs else ()
         hashes = [item.sha256 for item in (*templates, *self._form.templates, *repair)]
         prompt_sha256 = hashes[0] if len(hashes) == 1 else sha256_hex(canonical_json(hashes).encode())
-        decoding = canonical_json({**self._decoding(draw), "structure": self._form.structure})
+        decoding = canonical_json(
+            {
+                "temperature": self._spec.temperature,
+                "max_completion_tokens": self._max_tokens,
+                "seed": self._seed_of(draw),
+                "structure": self._form.structure,
+            }
+        )
         return Provenance(method, endpoint.model, endpoint.revision, prompt_sha256, decoding)
 
     def request(self, question: str, draw: int = 0) -> ModelRequest:
@@ -76,46 +86,31 @@ class PhraseAsker:
             phrase = self._read(answer)
             if phrase.state != State.UNPARSABLE or len(answers) > self._spec.max_repairs:
                 return Asked(phrase, tuple(answers))
-            messages = [*messages, *_repair(answer, phrase)]
+            messages = [*messages, *repair_messages(answer, phrase.fault or "")]
 
     def _opening(self, question: str) -> list[Message]:
-        content = "\n\n".join([question, *(item.text for item in self._form.templates)])
-        return [{"role": "user", "content": content}]
+        return [user_message("\n\n".join([question, *(item.text for item in self._form.templates)]))]
 
     def _request(self, messages: list[Message], draw: int) -> ModelRequest:
-        endpoint = self._exchange.endpoint
-        body: dict[str, Any] = {"model": endpoint.model, "messages": messages, **self._decoding(draw)}
-        if self._form.response_format is not None:
-            body["response_format"] = self._form.response_format
-        num_prompt_tokens = sum(
-            len(self._tokenizer.encode(message["content"])) + CHAT_OVERHEAD_TOKENS for message in messages
-        )
-        return ModelRequest(
-            purpose="explain",
-            model=endpoint.model,
-            revision=endpoint.revision,
-            body=body,
-            max_total_tokens=num_prompt_tokens + int(body["max_completion_tokens"]),
+        form = self._form.response_format
+        return chat_request(
+            self._exchange.endpoint,
+            self._tokenizer,
+            "explain",
+            messages,
+            max_tokens=self._max_tokens,
+            seed=self._seed_of(draw),
+            temperature=self._spec.temperature,
+            options={} if form is None else {"response_format": form},
         )
 
     def _read(self, answer: Answer) -> Phrase:
-        message: dict[str, Any] = answer.choice["message"]
-        if message.get("refusal") or answer.choice.get("finish_reason") == "content_filter":
-            return Phrase(State.REFUSED, None)
-        return self._form.read(message.get("content") or "")
+        return Phrase(State.REFUSED, None) if is_refused(answer) else self._form.read(content_of(answer))
 
-    def _decoding(self, draw: int) -> dict[str, float | int]:
+    @property
+    def _max_tokens(self) -> int:
         num_thinking = self._spec.reasoning_tokens if self._spec.reasoning else 0
-        return {
-            "temperature": self._spec.temperature,
-            "max_completion_tokens": self._spec.max_tokens + self._form.num_extra_tokens + num_thinking,
-            "seed": (self._seed + draw) % MAX_SEED,
-        }
+        return self._spec.max_tokens + self._form.num_extra_tokens + num_thinking
 
-
-def _repair(answer: Answer, phrase: Phrase) -> list[Message]:
-    said = (answer.choice["message"].get("content") or "")[:MAX_SHOWN_CHARACTERS]
-    return [
-        {"role": "assistant", "content": said},
-        {"role": "user", "content": REPAIR.fill(fault=phrase.fault or "")},
-    ]
+    def _seed_of(self, draw: int) -> int:
+        return (self._seed + draw) % MAX_SEED

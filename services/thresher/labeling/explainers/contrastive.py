@@ -9,8 +9,8 @@ from thresher.contracts.exemplars import HARD_NEGATIVE_KINDS, ExemplarKind
 from thresher.labeling.exemplars.contexts import choose_kinds
 from thresher.labeling.exemplars.evidence import Evidence
 from thresher.labeling.exemplars.exemplar import Exemplar
-from thresher.labeling.explainers.shown_text import marked_lines, plain, strongest_tokens
 from thresher.labeling.explainers.spec import ContrastiveSpec
+from thresher.labeling.shown_text import marked_lines, plain, strongest_tokens
 from thresher.labeling.templates import load_template
 
 

@@ -11,7 +11,7 @@ from thresher.labeling.exemplars.evidence import Evidence
 from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.explainers.asking import PhraseAsker
 from thresher.labeling.explainers.explainer import Candidate, Explainer, Provenance
-from thresher.labeling.explainers.shown_text import plain
+from thresher.labeling.shown_text import plain
 from thresher.labeling.templates import load_template
 from thresher.labeling.workers import map_bounded
 

@@ -9,8 +9,8 @@ Source: Gur-Arieh et al., Enhancing Automated Interpretability with Output-Centr
 from thresher.contracts.exemplars import OutputTokenKind
 from thresher.labeling.exemplars.evidence import Evidence
 from thresher.labeling.exemplars.exemplar import Exemplar
-from thresher.labeling.explainers.shown_text import listed
 from thresher.labeling.explainers.spec import OutputTokensSpec
+from thresher.labeling.shown_text import listed
 from thresher.labeling.templates import load_template
 
 TEMPLATES = {

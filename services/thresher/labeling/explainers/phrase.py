@@ -6,6 +6,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from thresher.contracts.states import State
+from thresher.labeling.shown_text import PLAIN_QUOTES
 
 MAX_CHARACTERS = 200
 PREFIX = re.compile(
@@ -17,17 +18,8 @@ REFUSAL = re.compile(
     r"(?:i'm sorry|i am sorry|i can(?:no|')t|i can not|i(?:'m| am) (?:not able|unable)|as an ai\b)",
     re.IGNORECASE,
 )
-PLAIN_QUOTES = str.maketrans(
-    {
-        "\N{LEFT SINGLE QUOTATION MARK}": "'",
-        "\N{RIGHT SINGLE QUOTATION MARK}": "'",
-        "\N{LEFT DOUBLE QUOTATION MARK}": '"',
-        "\N{RIGHT DOUBLE QUOTATION MARK}": '"',
-    }
-)
 WRAPPING, QUOTES = "`«»* ", "\"'"
 LABEL_LINE = re.compile(r"^\W*label\W*:(.*)$", re.IGNORECASE | re.MULTILINE)
-THOUGHT = re.compile(r"^.*</think>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -95,9 +87,3 @@ def parse_labelled_line(answer: str) -> Phrase:
     if REFUSAL.match(" ".join(answer.translate(PLAIN_QUOTES).split())):
         return Phrase(State.REFUSED, None)
     return unparsable('It has no line that starts with "Label:".')
-
-
-def without_thought(answer: str) -> str | None:
-    """What follows the thinking of a model that thinks in `<think>` unasked; None if it never came to an end."""
-    said = THOUGHT.sub("", answer)
-    return None if "<think>" in said else said

@@ -16,13 +16,11 @@ from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.explainers.explainer import Candidate, Provenance
 from thresher.labeling.explainers.phrase import Phrase, parse_phrase
 from thresher.labeling.explainers.spec import SelfExplainingSpec
-from thresher.labeling.explainers.subject import Patch
 from thresher.labeling.ledger.exchange import Exchange
+from thresher.labeling.subject.requests import Patch, patch_request
 from thresher.labeling.templates import load_template
 
 QUESTION, ANSWER = load_template("explain-self-v1"), load_template("explain-self-answer-v1")
-MAX_PROMPT_TOKENS = 128
-"""More than the question takes with any model's chat template."""
 
 
 class SelfExplaining:
@@ -62,21 +60,9 @@ class SelfExplaining:
         return Candidate(phrase, provenance, (), (answer,))
 
     def _request(self, feature: int, scale: float) -> ModelRequest:
-        endpoint = self._exchange.endpoint
         patch = Patch(self._dictionary_sha256, feature, self._spec.layer, scale)
-        return ModelRequest(
-            purpose="explain",
-            model=endpoint.model,
-            revision=endpoint.revision,
-            body={
-                "model": endpoint.model,
-                "prompt": [QUESTION.text, ANSWER.text],
-                "patch": patch.as_json(),
-                "max_tokens": self._spec.max_tokens,
-                "temperature": 0,
-            },
-            max_total_tokens=MAX_PROMPT_TOKENS + self._spec.max_tokens,
-        )
+        prompt = (QUESTION.text, ANSWER.text)
+        return patch_request(self._exchange.endpoint, prompt, patch, self._spec.max_tokens)
 
     def _provenance(self, scale: float) -> Provenance:
         spec, endpoint = self._spec, self._exchange.endpoint

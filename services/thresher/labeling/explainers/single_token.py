@@ -9,8 +9,8 @@ from thresher.contracts.states import State
 from thresher.labeling.exemplars.evidence import Evidence
 from thresher.labeling.explainers.explainer import Candidate, Provenance
 from thresher.labeling.explainers.phrase import MAX_CHARACTERS, Phrase
-from thresher.labeling.explainers.shown_text import plain
 from thresher.labeling.explainers.spec import SingleTokenSpec
+from thresher.labeling.shown_text import plain
 from thresher.labeling.templates import load_template
 
 TEMPLATE = load_template("label-single-token-v1")

@@ -7,8 +7,8 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from thresher.config import Spec
 from thresher.contracts.errors import SpecError
 from thresher.labeling.endpoints.spec import EndpointSpec
+from thresher.labeling.subject.spec import SubjectSpec
 
-Operational = {"operational": True}
 DEFAULT_METHOD = "activations"
 Structure = Literal["off", "json_schema", "json_object"]
 
@@ -83,13 +83,11 @@ class OutputTokensSpec(PromptedSpec):
     """Tokens shown of each kind."""
 
 
-class SelfExplainingSpec(Spec):
+class SelfExplainingSpec(SubjectSpec):
     """The model that the dictionary is of says what the feature's vector means, patched in place of a word."""
 
     method: Literal["self_explaining"] = "self_explaining"
     """Decodes the vector itself; no exemplar is shown."""
-    model: Annotated[str, Field(json_schema_extra=Operational)]
-    """Folder of the model. Its weights are hashed into the label's provenance."""
     layer: Annotated[int, Field(ge=0)] = 2
     """Layer whose input is patched: an early one, so that the layers after it can read the vector."""
     scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (0.5, 1.0, 2.0, 4.0)
@@ -170,8 +168,3 @@ def gives_several(spec: ExplainerSpec) -> bool:
     if isinstance(spec, SelfExplainingSpec):
         return len(spec.scales) > 1
     return spec.num_candidates > 1 or (isinstance(spec, EnsembleSpec) and spec.mode == "keep")
-
-
-def subject_folders(spec: ExplainerSpec) -> list[str]:
-    """Folders of the models that explain themselves."""
-    return [part.model for part in parts_of(spec) if isinstance(part, SelfExplainingSpec)]

@@ -16,6 +16,7 @@ from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.exchanges import Exchanges
 from thresher.labeling.ledger.ledger import open_ledger
 from thresher.labeling.qualification.planted import plant
+from thresher.labeling.qualification.planted_subject import PlantedSubjects
 from thresher.labeling.qualification.records import find_qualification, qualification_id
 from thresher.labeling.qualification.rules import RULE_KINDS, RULES, Rule
 from thresher.labeling.qualification.separation import Tried, separation
@@ -49,7 +50,9 @@ async def _qualify(store: ObjectStore, spec: LabelSpec) -> list[QualificationRec
     prices = PriceTable(spec.budget.prices)
     budget = Budget(spec.budget.max_tokens, max_cost=spec.budget.max_cost, prices=prices)
     async with Exchanges(spec.endpoint, budget, Account(prices)) as exchanges:
-        built = build_scorers(spec, ScorerTools(tokenizer, exchanges.of, Sampling(spec.seed)))
+        subjects = PlantedSubjects(spec.qualification.num_texts, spec.seed)
+        tools = ScorerTools(tokenizer, exchanges.of, Sampling(spec.seed), subjects)
+        built = build_scorers(spec, tools)
         scorers = [scorer for scorer in built if scorer.uses_label]
         found = {scorer.name: find_qualification(store, identity_of(scorer)) for scorer in scorers}
         if all(record is not None for record in found.values()):

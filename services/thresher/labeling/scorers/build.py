@@ -2,22 +2,46 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from thresher.labeling.endpoints.needs import Need
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.ledger.exchange import Exchange
-from thresher.labeling.scorers import detection, fuzzing, intruder, simulation_chat, simulation_lines
+from thresher.labeling.scorers import (
+    detection,
+    fuzzing,
+    generation,
+    intruder,
+    simulation_chat,
+    simulation_lines,
+    steering,
+)
 from thresher.labeling.scorers.detection import DetectionScorer
 from thresher.labeling.scorers.embedding import EmbeddingScorer, prefixes_sha256
 from thresher.labeling.scorers.fuzzing import FuzzingScorer
+from thresher.labeling.scorers.generation import GenerationScorer
 from thresher.labeling.scorers.intruder import IntruderScorer
 from thresher.labeling.scorers.reading import Sampling
 from thresher.labeling.scorers.scorer import Scorer, ScorerIdentity
 from thresher.labeling.scorers.simulation import SimulationScorer
 from thresher.labeling.scorers.simulation_chat import ChatSimulationScorer
 from thresher.labeling.scorers.simulation_tokens import TokenSimulationScorer
+from thresher.labeling.scorers.spec import GenerationSpec, SteeringSpec
+from thresher.labeling.scorers.steering import SteeringScorer
 from thresher.labeling.spec import LabelSpec
+from thresher.labeling.subject.continuing import Continuing
+from thresher.labeling.subject.firing import Firing
+
+
+class Subjects(Protocol):
+    """Where the features are that scorers make fire, or steer with."""
+
+    def firing(self, spec: GenerationSpec) -> Firing:
+        """Raises: SpecError: the model is another, or has not the dictionary's site."""
+
+    def continuing(self, spec: SteeringSpec) -> Continuing:
+        """Raises: SpecError: likewise, or the dictionary's vectors are in no residual stream."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +50,17 @@ class ScorerTools:
 
     Args:
         exchange_of: where an endpoint is asked; of None, the run's own.
+        subjects: where features fire and are steered with.
     """
 
     tokenizer: PromptTokenizer
     exchange_of: Callable[[EndpointSpec | None], Exchange]
     sampling: Sampling
+    subjects: Subjects
 
 
 def build_scorers(spec: LabelSpec, given: ScorerTools) -> list[Scorer]:
-    """Raises: SpecError: the tokenizer does not serve for simulation."""
+    """Raises: SpecError: the tokenizer does not serve for simulation, or as Subjects."""
     tools = (given.tokenizer, given.exchange_of(None), given.sampling)
     scorers = list[Scorer]()
     if spec.embedding is not None:
@@ -54,6 +80,10 @@ def build_scorers(spec: LabelSpec, given: ScorerTools) -> list[Scorer]:
         scorers.append(TokenSimulationScorer(spec.simulation_tokens, *tools))
     if spec.simulation_chat is not None:
         scorers.append(ChatSimulationScorer(spec.simulation_chat, *tools))
+    if spec.steering is not None:
+        scorers.append(SteeringScorer(spec.steering, *tools, given.subjects.continuing(spec.steering)))
+    if spec.generation is not None:
+        scorers.append(GenerationScorer(spec.generation, *tools, given.subjects.firing(spec.generation)))
     return scorers
 
 
@@ -63,6 +93,8 @@ PROMPTS: Mapping[str, str] = {
     "simulation": simulation_lines.TEMPLATE.sha256,
     "simulation_tokens": simulation_lines.TEMPLATE.sha256,
     "simulation_chat": simulation_chat.TEMPLATE.sha256,
+    "steering": steering.TEMPLATE.sha256,
+    "generation": generation.PROMPT_SHA256,
 }
 """Of the scorers that judge labels, the hash of the words they ask in."""
 
@@ -91,6 +123,7 @@ def scorer_needs(spec: LabelSpec) -> list[Need]:
         "intruder": spec.intruder,
         "intruder_blind": spec.intruder_blind,
         "simulation_tokens": spec.simulation_tokens,
+        "steering": spec.steering,
     }
     needs = [
         Need("logprobs", f"{section}.num_logprobs", found.num_logprobs, f"set {section} to null")

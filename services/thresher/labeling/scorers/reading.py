@@ -24,6 +24,8 @@ class Trial:
         batch: when it is its turn: a score is made of the first batch, and of more where that is not enough.
         number: tells trials of a feature apart, where they hold no texts.
         peak: the feature's largest activation on the exemplars of the split: predictions are on a scale up to it.
+        origin: what texts that are yet to be made are made from, where the trial holds none; trials of a feature differ
+            in it.
     """
 
     feature: int
@@ -31,10 +33,13 @@ class Trial:
     number: int
     contexts: tuple[Exemplar, ...]
     peak: float = 1.0
+    origin: str | None = None
 
     @property
     def document(self) -> str:
-        """What is resampled: the document, or the trial where it holds several or none."""
+        """What is resampled: the document, or what texts are made from, or the trial where it holds several."""
+        if self.origin is not None:
+            return self.origin
         return self.contexts[0].doc_id if len(self.contexts) == 1 else f"trial {self.number}"
 
 
@@ -98,5 +103,10 @@ def single_trials(
         for index, item in enumerate(by_kind[kind][: count * num_batches])
     ]
     in_order = sorted(dealt, key=lambda pair: pair[0])
-    peak = max((float(item.activations_C.max()) for item in exemplars), default=0.0) or 1.0
+    peak = peak_of(exemplars)
     return [Trial(feature, batch, number, (item,), peak) for number, (batch, item) in enumerate(in_order)]
+
+
+def peak_of(exemplars: Sequence[Exemplar]) -> float:
+    """The largest activation on the exemplars; 1 where there is none."""
+    return max((float(item.activations_C.max()) for item in exemplars), default=0.0) or 1.0

@@ -1,9 +1,9 @@
 """What a scorer is."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from thresher.labeling.endpoints.requests import Answer, ModelRequest
 from thresher.labeling.endpoints.spec import EndpointSpec
@@ -11,6 +11,8 @@ from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.scorers.observations import Observations
 from thresher.labeling.scorers.reading import Reading, Trial
+
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,15 @@ async def ask_all(exchange: Exchange, requests: Sequence[ModelRequest]) -> list[
 
     Raises: as Exchange.ask, once all have ended.
     """
-    answers = await asyncio.gather(*map(exchange.ask, requests), return_exceptions=True)
+    return await all_of(map(exchange.ask, requests))
+
+
+async def all_of(asked: Iterable[Awaitable[ResultT]]) -> list[ResultT]:
+    """Results in order, as ask_all. Raises: what one of them raises, once all have ended."""
+    results = await asyncio.gather(*asked, return_exceptions=True)
     found = []
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-        found.append(answer)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        found.append(result)
     return found

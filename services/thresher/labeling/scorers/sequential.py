@@ -8,6 +8,7 @@ share of the error allowed (Bonferroni): all cover together, so the last one doe
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from thresher.contracts.ids import canonical_json, sha256_hex
 from thresher.contracts.states import State
 from thresher.labeling.budget.budget import BudgetExhaustedError
 from thresher.labeling.endpoints.requests import RequestFailedError
@@ -137,4 +138,7 @@ def _joined(before: list[Reading] | State, new: list[Reading] | State) -> list[R
 
 
 def _sample(trials: Sequence[Trial]) -> str:
+    origins = [trial.origin for trial in trials if trial.origin is not None]
+    if origins:
+        return sha256_hex(canonical_json(origins).encode())
     return sample_sha256([context for trial in trials for context in trial.contexts])

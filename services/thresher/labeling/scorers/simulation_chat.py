@@ -8,11 +8,11 @@ import math
 import re
 from collections.abc import Sequence
 
+from thresher.labeling.endpoints.chat import chat_request, content_of, user_message
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.requests import ModelRequest
 from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.ledger.exchange import Exchange
-from thresher.labeling.scorers.chat import chat_request, content_of
 from thresher.labeling.scorers.reading import Reading, Sampling, Trial
 from thresher.labeling.scorers.scorer import ask_all
 from thresher.labeling.scorers.simulated import Simulator, read_levels
@@ -58,7 +58,7 @@ class ChatSimulationScorer(Simulator):
             self._exchange.endpoint,
             self._tokenizer,
             self.name,
-            text,
+            [user_message(text)],
             max_tokens=TOKENS_PER_LEVEL * (count + 2),
             seed=self._sampling.seed,
         )

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from thresher.config import Spec
 from thresher.contracts.errors import SpecError
 from thresher.labeling.endpoints.spec import EndpointSpec
+from thresher.labeling.subject.spec import SubjectSpec
 
 
 class BootstrapSpec(Spec):
@@ -128,6 +129,84 @@ class EmbeddingSpec(Spec):
     such: a score of its own, embedding_hard."""
     tokens_per_context: Annotated[int, Field(ge=2)] = 32
     """Tokens of each context, cut around the peak."""
+
+
+class GenerationSpec(SubjectSpec):
+    """Generation: does the feature fire on texts that are written from its label, and on no others.
+
+    The run's endpoint writes the texts; the feature fires or not on the rows of the model that the dictionary is of.
+    """
+
+    num_requests: Annotated[int, Field(ge=2)] = 4
+    """Times that texts are asked for, of each kind. They are what is resampled for the interval."""
+    texts_per_request: Annotated[int, Field(ge=1)] = 5
+    """Texts of a request: so many on which the feature should fire, and in another request as many on which not."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Sampling temperature of the writer: at 0 every request would have the same texts."""
+    tokens_per_text: Annotated[int, Field(ge=1)] = 40
+    """What a text may take of the longest answer, in tokens."""
+    max_repairs: Annotated[int, Field(ge=0)] = 1
+    """Further requests where an answer has too few usable texts, each of which says so. Texts that are missing then
+    count as unparsed."""
+    min_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The feature fires on a text if its largest activation there is above this share of the largest one known, that of
+    its exemplars; at 0, if it is active at all."""
+
+
+NEUTRAL_PROMPTS = (
+    "I think that",
+    "The first thing they",
+    "It was clear that",
+    "When we arrived,",
+    "He said that the",
+    "This is a story about",
+    "In the end, she",
+    "One of the main",
+    "We would like to",
+    "There is a",
+    "My friend told me",
+    "You can see that",
+    "The next day,",
+    "Some people say that",
+    "It seems to be",
+    "What I remember is",
+)
+
+
+class SteeringSpec(SubjectSpec):
+    """Steering: do texts show what the label says once the feature is added to the model's stream."""
+
+    prompts: Annotated[tuple[str, ...], Field(min_length=2)] = NEUTRAL_PROMPTS
+    """Beginnings of texts, which say nothing of any feature; each is what is resampled for the interval."""
+    num_prompts: Annotated[int, Field(ge=2)] = 8
+    """Prompts of a batch: each is continued with the feature added, and with another one in its place."""
+    strength: Annotated[float, Field(gt=0)] = 1.0
+    """Length of what is added at every position but the first, in mean lengths of the prompt's rows at the site."""
+    max_tokens: Annotated[int, Field(ge=1)] = 20
+    """Tokens that follow a prompt."""
+    num_controls: Annotated[int, Field(ge=1)] = 16
+    """Other features that are drawn once for a run; each prompt of a feature is continued with one of them too."""
+    num_logprobs: Annotated[int, Field(ge=2)] = 20
+    """Most likely first tokens that are searched for a yes or a no."""
+
+    @model_validator(mode="after")
+    def _prompts_suffice(self) -> Self:
+        if len(set(self.prompts)) < max(self.num_prompts, len(self.prompts)):
+            raise SpecError(
+                "steering.prompts",
+                len(set(self.prompts)),
+                allowed=f"{self.num_prompts} or more, all different",
+                mend="Give more, or lower steering.num_prompts.",
+            )
+        short = [prompt for prompt in self.prompts if len(prompt.split()) < 2]
+        if short:
+            raise SpecError(
+                "steering.prompts",
+                short[0],
+                allowed="two words or more",
+                mend="The first token is never steered: lengthen it.",
+            )
+        return self
 
 
 class StoppingSpec(Spec):

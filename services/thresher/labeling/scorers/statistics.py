@@ -7,6 +7,7 @@ B sets of weights.
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from thresher.labeling.scorers.observations import (
     Observations,
@@ -19,6 +20,8 @@ from thresher.labeling.scorers.observations import (
 from thresher.labeling.scorers.reading import FloatArray, Reading
 
 RELATIVE_VARIANCE_FLOOR = 1e-12
+RIGHT_AND_WRONG_GS = np.array([[1.0, 1]] * 2 + [[1.0, 0]] * 2)
+BoolArray = npt.NDArray[np.bool_]
 
 
 def _identity(values: FloatArray) -> FloatArray:
@@ -94,7 +97,20 @@ def accuracy(readings: Sequence[Reading]) -> Observations:
     rows = rows_of(readings)
     right_N = (rows.truth_N > 0) == (rows.predicted_N > 0.5)
     sums_NS = np.stack([np.ones_like(rows.truth_N), right_N.astype(float)], axis=1)
-    return _of_sums(rows, sums_NS, _share_of_sums, SHARE, np.array([[1.0, 1]] * 2 + [[1.0, 0]] * 2))
+    return _of_sums(rows, sums_NS, _share_of_sums, SHARE, RIGHT_AND_WRONG_GS)
+
+
+def precision(readings: Sequence[Reading]) -> Observations:
+    """Share of the observations said to be active that are so; undefined where none is said to be. Guarded as
+    `accuracy`."""
+    rows = rows_of(readings)
+    return _share_among(rows, rows.predicted_N > 0.5, rows.truth_N > 0)
+
+
+def recall(readings: Sequence[Reading]) -> Observations:
+    """Share of the active observations that were said to be so; undefined where none is active. Guarded likewise."""
+    rows = rows_of(readings)
+    return _share_among(rows, rows.truth_N > 0, rows.predicted_N > 0.5)
 
 
 def auroc(readings: Sequence[Reading]) -> Observations:
@@ -124,6 +140,11 @@ def auroc(readings: Sequence[Reading]) -> Observations:
         num_active_D=np.bincount(document_N[active_N], minlength=shape[0]).astype(np.float64),
         num_inactive_D=np.bincount(document_N[~active_N], minlength=shape[0]).astype(np.float64),
     )
+
+
+def _share_among(rows: Rows, among_N: BoolArray, counted_N: BoolArray) -> SumObservations:
+    sums_NS = np.stack([among_N, among_N & counted_N], axis=1).astype(float)
+    return _of_sums(rows, sums_NS, _share_of_sums, SHARE, RIGHT_AND_WRONG_GS)
 
 
 def _of_sums(

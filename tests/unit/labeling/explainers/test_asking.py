@@ -7,11 +7,12 @@ import pytest
 
 from thresher.contracts.states import State
 from thresher.labeling.budget.budget import Budget
+from thresher.labeling.endpoints.chat import MAX_SHOWN_CHARACTERS
 from thresher.labeling.endpoints.client import EndpointClient
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.explainers.answer_form import AnswerForm, Structure
-from thresher.labeling.explainers.asking import MAX_SHOWN_CHARACTERS, Asked, PhraseAsker
+from thresher.labeling.explainers.asking import Asked, PhraseAsker
 from thresher.labeling.explainers.spec import ActivationsSpec
 from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.ledger.ledger import Ledger

@@ -13,8 +13,8 @@ from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.explainers.activations import ActivationsWriter
 from thresher.labeling.explainers.contrastive import ContrastiveWriter
 from thresher.labeling.explainers.output_tokens import OutputTokensWriter
-from thresher.labeling.explainers.shown_text import listed, marked_lines, marked_text, plain, strongest_tokens
 from thresher.labeling.explainers.spec import ActivationsSpec, ContrastiveSpec, OutputTokensSpec
+from thresher.labeling.shown_text import listed, marked_lines, marked_text, plain, strongest_tokens
 from thresher.storage.artifacts import read_record
 
 HOSTILE = (

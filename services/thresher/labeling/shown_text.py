@@ -12,6 +12,14 @@ MAX_LEVEL = 9
 MAX_STRONGEST_TOKENS = 12
 CHAT_MARKUP = re.compile(r"<(?=\||/?s>|/?think>|(?:start|end)_of_turn>)|\[(?=/?INST\])", re.IGNORECASE)
 """What chat templates of common models read as the beginning or end of a turn."""
+PLAIN_QUOTES = str.maketrans(
+    {
+        "\N{LEFT SINGLE QUOTATION MARK}": "'",
+        "\N{RIGHT SINGLE QUOTATION MARK}": "'",
+        "\N{LEFT DOUBLE QUOTATION MARK}": '"',
+        "\N{RIGHT DOUBLE QUOTATION MARK}": '"',
+    }
+)
 LOOKALIKES = str.maketrans(
     {
         "«": "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}",
