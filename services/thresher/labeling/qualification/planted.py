@@ -43,6 +43,8 @@ def plant(rule: Rule, number: int, num_each: int, seed: int) -> list[Exemplar]:
     wanted = {True: len(FIRING) * num_each, False: len(FIRING) * num_each}
     found: dict[bool, list[Exemplar]] = {True: [], False: []}
     for index in range(MAX_DRAWS):
+        if all(len(found[fires]) == count for fires, count in wanted.items()):
+            break
         text = draw_text(generator)
         activations = _activations(rule, text.words, generator)
         fires = bool(activations.any())

@@ -8,6 +8,7 @@ from ray.exceptions import RayActorError
 
 from fixtures.exemplars import write_features
 from fixtures.label_runs import read_rows
+from fixtures.scripted_subject import publish_rules
 from thresher.contracts.errors import ClusterError
 from thresher.contracts.manifests import LabelManifest
 from thresher.labeling.fan_out import driver
@@ -109,3 +110,21 @@ def test_workers_that_are_lost_again_and_again_end_the_run(
     in_process(lambda method: method == "explain")
     with pytest.raises(ClusterError, match="lost 7 times"):
         label(label_spec(workers=2))
+
+
+def test_workers_have_a_subject_each(
+    planted_store, tmp_path, label_spec, scripted_subject, in_process
+) -> None:
+    alone = open_store(f"file://{tmp_path}/alone")
+    write_features(alone)
+    own = {"model": str(scripted_subject)}
+    sections = {
+        "generation": {**own, "num_requests": 2, "texts_per_request": 2},
+        "steering": {**own, "num_prompts": 2, "max_tokens": 3},
+        "simulation": None,
+    }
+    for store in (alone, planted_store):
+        publish_rules(store, scripted_subject)
+    made = label(label_spec(root=alone.url, **sections))
+    in_process(lambda method: False)
+    check_same((alone, made), planted_store, label(label_spec(workers=2, **sections)))

@@ -23,6 +23,8 @@ SECTIONS = {
     "simulation": {"num_top": 2, "num_quantile": 0, "num_negative": 1},
 }
 
+NOTHING_ELSE = {"detection": None, "simulation": None}
+
 
 @pytest.mark.parametrize("number", range(len(RULES)), ids=[rule.true for rule in RULES])
 def test_planted_features_fire_by_their_rule(number) -> None:
@@ -77,6 +79,32 @@ def test_a_scorer_that_knows_the_rules_is_qualified(scripted_llm, label_spec, mo
     num_requests = len(scripted_llm.requests)
     assert qualify(spec) == [detection, simulation]
     assert len(scripted_llm.requests) == num_requests
+
+
+def test_of_generation_and_steering_the_writer_and_the_judge_are_tried(
+    scripted_llm, label_spec, monkeypatch
+) -> None:
+    """No subject is there: planted features fire by their rules."""
+    knows(scripted_llm, monkeypatch)
+    texts = {rule.true: [item.text for item in plant(rule, 99, 2, seed=1)][:6] for rule in RULES}
+
+    def writes(asked: str, seed: int) -> str | None:
+        described = asked.rpartition("Described: ")[2]
+        known = texts.get(described, []) if "that show" in asked else []
+        lines = known[seed % 3 :][:2] or [f"{seed} of 1 of it", f"and {seed} of 1"]
+        return "\n".join(f"{index}. {text}" for index, text in enumerate(lines))
+
+    monkeypatch.setattr(scripted_llm, "says", writes)
+    sections = {
+        "generation": {"model": "/nowhere", "num_requests": 2, "texts_per_request": 2},
+        "steering": {"model": "/nowhere", "num_prompts": 3, "prompts": ["I think", "It is", "We are"]},
+        "qualification": {"num_texts": 3},
+    }
+    found = {record.score_type: record for record in qualify(label_spec(**NOTHING_ELSE, **sections))}
+    assert set(found) == {"generation", "steering"}
+    for record in found.values():
+        assert record.qualified
+        assert record.overall.auroc.value > 0.9
 
 
 def test_a_scorer_that_knows_nothing_is_marked_in_every_output(
