@@ -47,6 +47,7 @@ def test_a_stage_prints_the_id_alone_and_inspect_and_verify_take_it(corpus_spec,
     assert _run("verify", artifact, "--root", root).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_dictionary_comes_in_and_goes_out(tmp_path):
     root = f"file://{tmp_path}/root"
     source = {"format": "sparsify", "path": str(foreign_folders()["sparsify-topk"].write(tmp_path))}

@@ -8,6 +8,8 @@ from fixtures.superposition import NUM_RARE, Superposition
 from thresher.activations.row_pairs import RowPairs
 from thresher.dictionary.target.pair_layout import PairLayout
 
+pytestmark = pytest.mark.slow
+
 ONE_OF_EACH_KIND = ["topk", "batch_topk", "matryoshka", "relu_tanh", "gated", "jumprelu_target"]
 
 

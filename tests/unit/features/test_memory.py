@@ -5,12 +5,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from fixtures.codes import PlantedCodes, write_planted_dictionary, write_sparse_harvest
 from thresher.contracts.manifests import SplitRange
 from thresher.features.spec import FeaturesSpec
 from thresher.runtime.model_identity import tokenizer_sha256
 from thresher.storage import open_store
+
+pytestmark = pytest.mark.slow
 
 NUM_LATENTS, K, LENGTH = 256, 16, 128
 MIB = 1 << 20

@@ -188,6 +188,7 @@ def test_sums_do_not_depend_on_threads(tensors: dict[str, torch.Tensor]) -> None
     assert torch.equal(found[0], found[2])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
 def test_gpu_kernels_under_triton_s_interpreter() -> None:
     if os.environ.get("TRITON_INTERPRET"):

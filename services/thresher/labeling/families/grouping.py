@@ -1,6 +1,10 @@
-"""Families: texts that are near, directly or over others, with the most typical one for a name.
+"""Families: texts that are near one typical text, which names them.
 
-Shapes: U texts, G n-grams.
+Source: star covers of a similarity graph, Aslam, Pelekhov and Rus, The Star Clustering Algorithm for Static and Dynamic
+Information Organization (JGAA 2004), section 3.1. Components of the graph would chain: each near the next, the ends
+unlike.
+
+Shapes: U texts.
 """
 
 from collections import defaultdict
@@ -9,46 +13,53 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
-from thresher.labeling.families.near_rows import FloatArray
+from thresher.labeling.families.near_rows import IntArray
 
 
 @dataclass(frozen=True)
 class TextFamily:
     """Texts that belong together."""
 
-    medoid: int
-    """The text that is most like all others."""
+    centre: int
+    """The text that all others are near to."""
     texts: tuple[int, ...]
     similarity: tuple[float, ...]
-    """Of each to the medoid, by n-grams."""
+    """Of each to the centre."""
 
 
-def text_families(
-    near: sparse.csr_matrix, ngrams: sparse.csr_matrix, labels_of_text: Sequence[int]
-) -> list[TextFamily]:
-    """Components of near texts that two labels or more belong to, by their first text.
+def text_families(near: sparse.csr_matrix, labels_of_text: Sequence[int]) -> list[TextFamily]:
+    """Stars of near texts that two labels or more belong to, by their centre.
 
     Args:
-        near: [U, U], entries where two texts are near.
-        ngrams: [U, G], of length 1.
+        near: [U, U], symmetric; the similarity of two texts where they are near, 1 on the diagonal.
         labels_of_text: [U], how many labels say it.
     """
-    _, component_of = connected_components(near, directed=False)
+    near = sparse.csr_matrix(near)
+    centre_U = _nearest_centres(near, _centres(near, np.asarray(labels_of_text)))
     members: defaultdict[int, list[int]] = defaultdict(list)
-    for text, component in enumerate(component_of):
-        members[int(component)].append(text)
-    weights = np.asarray(labels_of_text, np.float64)
-    return [_family(texts, ngrams, weights) for texts in members.values() if weights[texts].sum() >= 2]
+    for text, centre in enumerate(centre_U):
+        members[int(centre)].append(text)
+    return [
+        TextFamily(centre, tuple(texts), tuple(float(near[centre, text]) for text in texts))
+        for centre, texts in sorted(members.items())
+        if sum(labels_of_text[text] for text in texts) >= 2
+    ]
 
 
-def _family(texts: list[int], ngrams: sparse.csr_matrix, weights: FloatArray) -> TextFamily:
-    own = ngrams[texts]
-    # The sum of a text's cosines with all labels is its product with their sum: no square of the members.
-    total = sparse.csr_matrix(sparse.diags(weights[texts]) @ own).sum(axis=0)
-    typical = np.asarray(own @ np.asarray(total).ravel()).ravel()
-    medoid = int(np.argmax(np.round(typical, 9)))
-    similarity = np.asarray((own @ own[medoid].T).todense()).ravel()
-    similarity[medoid] = 1.0
-    return TextFamily(texts[medoid], tuple(texts), tuple(float(value) for value in similarity))
+def _centres(near: sparse.csr_matrix, labels_of_text_U: IntArray) -> IntArray:
+    """Texts by how many labels are near them, the most first; those near an earlier one are none."""
+    order = np.argsort(-(near.astype(bool).astype(np.int64) @ labels_of_text_U), kind="stable")
+    is_covered = np.zeros(near.shape[0], bool)
+    centres = list[int]()
+    for text in order:
+        if not is_covered[text]:
+            centres.append(int(text))
+            is_covered[near.indices[near.indptr[text] : near.indptr[text + 1]]] = True
+    return np.sort(np.array(centres, np.int64))
+
+
+def _nearest_centres(near: sparse.csr_matrix, centres: IntArray) -> IntArray:
+    """[U]: of each text the centre that it is most like; of equals the first."""
+    to_centres = near[:, centres]
+    return np.asarray(centres[np.asarray(to_centres.argmax(axis=1)).ravel()], np.int64)

@@ -126,8 +126,8 @@ def _family_rows(
         labels_of[int(text)].append(item)
     counts = [len(labels_of[text]) for text in range(texts.ngrams.shape[0])]
     rows: list[dict[str, Any]] = []
-    for family in text_families(near, texts.ngrams, counts):
-        name = labels_of[family.medoid][0].text
+    for family in text_families(near, counts):
+        name = labels_of[family.centre][0].text
         members = [
             (item, similarity)
             for text, similarity in zip(family.texts, family.similarity, strict=True)

@@ -23,6 +23,8 @@ from thresher.latents.weights import load_encoder
 from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import read_record
 
+pytestmark = pytest.mark.slow
+
 AUTOENCODER = {"kind": "autoencoder", "site": "resid_post.1"}
 LAYER_GROUP = {"kind": "layer_group", "sites": ["resid_post.1", "resid_post.2"]}
 BLOCKS = {"shuffle": {"kind": "blocks", "block_rows": 64, "window_blocks": 8}}

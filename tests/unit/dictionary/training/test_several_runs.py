@@ -20,6 +20,8 @@ from thresher.dictionary.training.train_loop import train_and_publish
 from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import read_record
 
+pytestmark = pytest.mark.slow
+
 CHANGES: list[dict[str, dict[str, object]]] = [
     {"architecture": {"k": 3}},
     {"training": {"num_steps": 35}},

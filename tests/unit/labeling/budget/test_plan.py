@@ -55,6 +55,7 @@ def test_candidates_and_calibration_are_planned(label_spec) -> None:
     assert after["simulation"] > before["simulation"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", [["-c", "from thresher.cli import main; main()", "label"], ["jobs/label.py"]]
 )

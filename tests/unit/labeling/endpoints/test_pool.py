@@ -12,6 +12,8 @@ from thresher.labeling.endpoints.client import EndpointClient
 from thresher.labeling.endpoints.requests import Answer, ModelRequest
 from thresher.labeling.endpoints.spec import EndpointSpec
 
+pytestmark = pytest.mark.slow
+
 
 def request(text: str) -> ModelRequest:
     body = {"model": "scripted", "messages": [{"role": "user", "content": text}]}

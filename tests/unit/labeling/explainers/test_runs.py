@@ -13,6 +13,8 @@ from thresher.labeling.run import label
 from thresher.storage import open_store
 from thresher.storage.artifacts import read_record
 
+pytestmark = pytest.mark.slow
+
 METHODS = ["activations", "contrastive", "vocab_proj", "token_change"]
 
 

@@ -4,6 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import sparse
 
 from thresher.labeling.families.feature_evidence import FeatureEvidence
@@ -129,9 +131,40 @@ def test_families_are_named_by_the_most_typical_label() -> None:
     forms = sorted({normalised(label) for label in labels})
     texts = TextSimilarity(forms)
     near = texts.near(0.6, 8, 2)
-    families = text_families(near, texts.ngrams, [2 if form == "digit" else 1 for form in forms])
-    named = {forms[family.medoid]: {forms[text] for text in family.texts} for family in families}
+    families = text_families(near, [2 if form == "digit" else 1 for form in forms])
+    named = {forms[family.centre]: {forms[text] for text in family.texts} for family in families}
     assert named["digit"] == {"digit"}, "two labels of one text are a family"
     assert set().union(*named.values()) == {form for form in forms if form != "verb"}
     [countries] = [family for family in families if len(family.texts) > 1]
-    assert max(countries.similarity) == countries.similarity[countries.texts.index(countries.medoid)] == 1.0
+    assert max(countries.similarity) == countries.similarity[countries.texts.index(countries.centre)] == 1.0
+
+
+def test_a_chain_of_near_texts_is_no_family_of_unlike_ends() -> None:
+    near = np.eye(6)
+    for text in range(5):
+        near[text, text + 1] = near[text + 1, text] = 0.7 + 0.01 * text
+    families = text_families(sparse.csr_matrix(near), [1] * 6)
+    for family in families:
+        assert all(near[family.centre, text] > 0 for text in family.texts)
+    assert sorted(text for family in families for text in family.texts) == list(range(6))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.floats(0, 1))
+@settings(max_examples=60, deadline=None)
+def test_families_part_the_texts_and_hold_what_is_near_their_name(
+    seed: int, size: int, density: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    upper = np.triu(rng.uniform(0.6, 1, (size, size)) * (rng.random((size, size)) < density), 1)
+    near, counts = upper + upper.T + np.eye(size), rng.integers(1, 4, size)
+    families = text_families(sparse.csr_matrix(near), counts.tolist())
+    texts = [text for family in families for text in family.texts]
+    assert len(texts) == len(set(texts))
+    assert sum(counts[list(set(range(size)) - set(texts))]) == size - len(texts), (
+        "only lone labels are left out"
+    )
+    centres = [family.centre for family in families]
+    for family in families:
+        assert family.centre in family.texts
+        for text, similarity in zip(family.texts, family.similarity, strict=True):
+            assert similarity == near[family.centre, text] == max(near[centre, text] for centre in centres)

@@ -16,6 +16,8 @@ from thresher.labeling.fan_out.worker import LabelWorker
 from thresher.labeling.run import label
 from thresher.storage import ObjectStore, open_store
 
+pytestmark = pytest.mark.slow
+
 
 class Handle:
     """As Ray's handle of an actor; `is_lost` says of each call, once it is done, whether its answer is lost."""

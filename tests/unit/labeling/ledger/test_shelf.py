@@ -9,6 +9,7 @@ import pytest
 from thresher.labeling.endpoints.requests import Answer, ModelRequest
 from thresher.labeling.ledger import ledger as ledgers
 from thresher.labeling.ledger import log as logs
+from thresher.labeling.ledger import shelf as shelves
 from thresher.labeling.ledger.ledger import Ledger, shelf_of
 from thresher.labeling.ledger.log import AnswerLog
 from thresher.labeling.ledger.rows import row_of
@@ -44,6 +45,7 @@ def found(ledger: Ledger, index: int) -> str | None:
 @pytest.fixture(autouse=True)
 def every_run_fills_buckets(monkeypatch) -> None:
     monkeypatch.setattr(logs, "MAX_SEALED_BYTES", 1)
+    monkeypatch.setattr(shelves, "PREFIX_DIGITS", 1)
 
 
 def fill(store: ObjectStore, indices: range, run_id: str) -> None:
@@ -71,7 +73,7 @@ def test_a_look_up_lists_one_bucket_and_never_the_shelf(store, monkeypatch) -> N
         assert found(ledger, index) == f"answer {index}"
     assert listed[0] == f"{SHELF}/log/"
     assert all(
-        prefix.startswith(f"{SHELF}/buckets/") and len(prefix) == len(SHELF) + 12 for prefix in listed[1:]
+        prefix.startswith(f"{SHELF}/buckets/") and len(prefix) == len(SHELF) + 11 for prefix in listed[1:]
     )
     assert len(listed) <= 4
     assert len(set(read)) <= 3
@@ -80,7 +82,7 @@ def test_a_look_up_lists_one_bucket_and_never_the_shelf(store, monkeypatch) -> N
 def test_files_of_a_bucket_are_put_together(store) -> None:
     for number in range(20):
         fill(store, range(number * 300, (number + 1) * 300), f"run-{number}")
-    per_bucket: dict[str, int] = {}
+    per_bucket = dict[str, int]()
     for info in store.list(f"{SHELF}/buckets/"):
         bucket = info.key.split("/")[4]
         per_bucket[bucket] = per_bucket.get(bucket, 0) + 1

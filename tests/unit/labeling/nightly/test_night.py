@@ -20,6 +20,8 @@ from thresher.labeling.run import label
 from thresher.storage import ObjectStore, open_store
 from thresher.storage.artifacts import create_record, read_record, record_bytes
 
+pytestmark = pytest.mark.slow
+
 REFERENCE = f"{NAME}@{VERSION}"
 
 

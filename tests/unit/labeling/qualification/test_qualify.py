@@ -17,6 +17,8 @@ from thresher.labeling.run import label
 from thresher.labeling.scorers.spec import BootstrapSpec
 from thresher.pipelines.qualification import qualification_lines
 
+pytestmark = pytest.mark.slow
+
 SECTIONS = {
     "detection": {"num_active": 3, "num_inactive": 3, "num_hard": 0},
     "fuzzing": {"num_right": 2, "num_wrong": 2},

@@ -15,6 +15,8 @@ from thresher.labeling.scorers.reading import Reading
 from thresher.labeling.scorers.spec import BootstrapSpec
 from thresher.labeling.scorers.statistics import auroc, balanced_accuracy, correlation
 
+pytestmark = pytest.mark.slow
+
 NUM_DRAWS, NUM_LARGE = 600, 20_000
 BOOTSTRAP = BootstrapSpec(num_resamples=200)
 TOKENS = 16

@@ -131,6 +131,7 @@ os.kill(os.getpid(), 9)
 """
 
 
+@pytest.mark.slow
 def test_what_ignores_sigterm_ends_with_its_starter_but_not_with_a_thread_of_it(tmp_path: Path) -> None:
     command = [sys.executable, "-c", STUBBORN_STARTER, str(tmp_path / "log"), STUBBORN]
     pid, start_ticks, ran = subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout.split()
