@@ -180,8 +180,9 @@ class SteeringSpec(SubjectSpec):
     """Beginnings of texts, which say nothing of any feature; each is what is resampled for the interval."""
     num_prompts: Annotated[int, Field(ge=2)] = 8
     """Prompts of a batch: each is continued with the feature added, and with another one in its place."""
-    strength: Annotated[float, Field(gt=0)] = 1.0
-    """Length of what is added at every position but the first, in mean lengths of the prompt's rows at the site."""
+    strength: Annotated[float, Field(gt=0)] = 0.6
+    """Length of what is added at every position but the first, in mean lengths of the prompt's rows at the site. Too
+    little says nothing, too much makes the model stammer: look at a few answers in `responses`."""
     max_tokens: Annotated[int, Field(ge=1)] = 20
     """Tokens that follow a prompt."""
     num_controls: Annotated[int, Field(ge=1)] = 16

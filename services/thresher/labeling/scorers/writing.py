@@ -24,7 +24,7 @@ FIRES, SILENT = load_template("generation-fires-v1"), load_template("generation-
 TEMPLATES = (FIRES, SILENT, REPAIR)
 MAX_CHARACTERS = 300
 MAX_SEED = 2**63
-NUMBERED = re.compile(r"^\W{0,3}\d{1,3}\W{0,2}[.):\]]\W{0,3}(?=\S)|^[-*•]\s+")
+NUMBERED = re.compile(r"^\W{0,3}\d{1,3}\W{0,2}[.):\]](?:\W{0,3}\s+|\W*$|(?=[^\W\d]))|^[-*•]\s+")
 WRAPPING = "\"'`*_ "
 
 

@@ -13,13 +13,13 @@ from thresher.labeling.scorers.intervals import Estimate, estimate, lift
 from thresher.labeling.scorers.observations import Observations
 from thresher.labeling.scorers.reading import Reading
 from thresher.labeling.scorers.spec import BootstrapSpec
-from thresher.labeling.scorers.statistics import auroc, balanced_accuracy, correlation
+from thresher.labeling.scorers.statistics import auroc, balanced_accuracy, correlation, precision, recall
 
 pytestmark = pytest.mark.slow
 
 NUM_DRAWS, NUM_LARGE = 600, 20_000
 BOOTSTRAP = BootstrapSpec(num_resamples=200)
-TOKENS = 16
+TOKENS, TEXTS = 16, 5
 MIX = "tttqqnnn"
 
 
@@ -51,6 +51,20 @@ def ranked(rng: np.random.Generator, count: int, distance: float) -> list[Readin
     truth = np.repeat([1.0, 0.0], count)
     said = rng.normal(size=2 * count) + distance * truth
     return [Reading(str(index), truth[[index]], said[[index]]) for index in range(2 * count)]
+
+
+def fired(rng: np.random.Generator, count: int, shares: tuple[float, float], agree: float) -> list[Reading]:
+    """Draws of five texts that should fire and five that should not; texts of a draw share their chance of firing."""
+
+    def chance(share: float) -> float:
+        return rng.beta(share * (1 / agree - 1), (1 - share) * (1 / agree - 1))
+
+    found = []
+    for number in range(count):
+        chance_N = np.repeat([chance(share) for share in shares], TEXTS)
+        fires_N = rng.random(2 * TEXTS) < chance_N
+        found.append(Reading(str(number), fires_N.astype(float), np.repeat([1.0, 0.0], TEXTS)))
+    return found
 
 
 def coverage(draw: Callable[[np.random.Generator], Estimate], truth: float) -> float:
@@ -96,6 +110,15 @@ def test_auroc(count, distance) -> None:
     truth = truth_of(auroc(ranked(np.random.default_rng(0), 2000, distance)))
     found = coverage(lambda rng: estimate(auroc(ranked(rng, count, distance)), BOOTSTRAP, 0), truth)
     assert found > 0.93
+
+
+@pytest.mark.parametrize("measure", [precision, recall])
+@pytest.mark.parametrize("agree", [0.02, 0.2])
+@pytest.mark.parametrize("shares", [(0.9, 0.05), (0.6, 0.1), (0.3, 0.2)])
+def test_precision_and_recall_of_four_draws(measure, agree, shares) -> None:
+    truth = truth_of(measure(fired(np.random.default_rng(0), NUM_LARGE // 4, shares, agree)))
+    found = coverage(lambda rng: estimate(measure(fired(rng, 4, shares, agree)), BOOTSTRAP, 0), truth)
+    assert found > 0.88
 
 
 @pytest.mark.parametrize("count", [5, 10])

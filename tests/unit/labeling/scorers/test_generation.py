@@ -10,6 +10,7 @@ from thresher.contracts.errors import SpecError
 from thresher.labeling.run import label, plan
 from thresher.labeling.subject.local_subject import LocalSubject
 
+pytestmark = pytest.mark.slow
 SECTION = {"num_requests": 3, "texts_per_request": 4}
 NUM_TEXTS = 3 * 2 * 4
 TYPES = ("generation", "generation_precision", "generation_recall")

@@ -7,7 +7,14 @@ from thresher.labeling.scorers.intervals import UNDEFINED, Estimate, estimate, l
 from thresher.labeling.scorers.observations import Observations
 from thresher.labeling.scorers.reading import Reading
 from thresher.labeling.scorers.spec import BootstrapSpec
-from thresher.labeling.scorers.statistics import accuracy, auroc, balanced_accuracy, correlation
+from thresher.labeling.scorers.statistics import (
+    accuracy,
+    auroc,
+    balanced_accuracy,
+    correlation,
+    precision,
+    recall,
+)
 
 BOOTSTRAP = BootstrapSpec(num_resamples=2000)
 
@@ -95,6 +102,19 @@ def test_balanced_accuracy_by_hand() -> None:
 
 def test_balanced_accuracy_needs_both_classes() -> None:
     assert value(balanced_accuracy(readings([1, 1], [1, 0]))) is None
+
+
+def test_precision_and_recall_by_hand() -> None:
+    """Of four said to be active three are, of five active three were said to be."""
+    found = readings([1, 1, 1, 0, 1, 1, 0, 0], [1, 1, 1, 1, 0, 0, 0, 0])
+    assert value(precision(found)) == pytest.approx(3 / 4)
+    assert value(recall(found)) == pytest.approx(3 / 5)
+
+
+def test_precision_and_recall_of_nothing_are_undefined() -> None:
+    assert estimate(precision(readings([1, 0], [0, 0])), BOOTSTRAP, 0) == UNDEFINED
+    assert estimate(recall(readings([0, 0], [1, 0])), BOOTSTRAP, 0) == UNDEFINED
+    assert value(precision(readings([0, 0], [1, 0]))) == 0.0
 
 
 @pytest.mark.parametrize("measure", [balanced_accuracy, accuracy, auroc])

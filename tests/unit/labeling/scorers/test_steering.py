@@ -10,11 +10,11 @@ from fixtures.subject_dictionary import publish_vectors
 from thresher.contracts import paths
 from thresher.contracts.errors import SpecError
 from thresher.labeling.run import label, plan
-from thresher.labeling.subject.continuing import control_pool
 from thresher.labeling.subject.local_subject import LocalSubject
 
 WORDY = [5, 8, 9]
 """Features whose words are a token each: one that says digits says them without spaces."""
+pytestmark = pytest.mark.slow
 SECTION = {"num_prompts": 4, "strength": 3.0, "max_tokens": 4}
 TYPES = ("steering", "steering_auroc")
 
@@ -89,16 +89,6 @@ def test_a_text_that_says_nothing_is_unparsed(planted_store, steering_spec, monk
     monkeypatch.setattr(LocalSubject, "_answer", silent)
     rows = read_rows(planted_store, label(steering_spec(features={"selection": [8]})).scores)
     assert {(row["state"], row["n"], row["n_unparsed"]) for row in rows} == {("undefined", 4, 4)}
-
-
-def test_controls_are_features_that_the_run_does_not_label() -> None:
-    live = range(100)
-    pool = control_pool(live, [3, 5], 16, seed=0)
-    assert len(set(pool)) == 16
-    assert not {3, 5} & set(pool)
-    assert control_pool(live, [3, 5], 16, seed=0) == pool
-    assert control_pool(live, [3, 5], 16, seed=1) != pool
-    assert set(control_pool([1, 2, 3], [1, 2, 3], 2, seed=0)) < {1, 2, 3}
 
 
 @pytest.mark.parametrize(
