@@ -12,7 +12,6 @@ from thresher.contracts.manifests import Capabilities, LabelManifest
 from thresher.labeling.budget.account import Account
 from thresher.labeling.budget.budget import Budget
 from thresher.labeling.budget.plan import Plan, sample_features
-from thresher.labeling.budget.prices import PriceTable
 from thresher.labeling.collection import rare_collection
 from thresher.labeling.endpoints.spec import UNSTATED
 from thresher.labeling.guard import RunGuard
@@ -84,13 +83,13 @@ def label_run_id(spec: LabelSpec) -> str:
 def plan(spec: LabelSpec) -> Plan:
     """What `label` would take at the most; asks nothing of a model. Raises: as label, before it asks."""
     run = open_run(spec)
-    shop = Workshop(run, Budget(None), Account(PriceTable(spec.budget.prices)))
+    shop = Workshop(run, Budget(None), Account(spec.prices))
     shop.open_book(sample_features(run.selected))
     return shop.plan(run.selected)[0]
 
 
 async def _label(run: OpenRun, guard: RunGuard) -> LabelManifest:
-    spec, prices = run.spec, PriceTable(run.spec.budget.prices)
+    spec, prices = run.spec, run.spec.prices
     budget = Budget(spec.budget.max_tokens, max_cost=spec.budget.max_cost, prices=prices)
     account, is_fanned_out = Account(prices), spec.workers > 1
     async with Workshop(run, budget, account) as workshop:

@@ -1,12 +1,14 @@
 """What to label, with which model, and how to score it."""
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from thresher.config import Spec
 from thresher.contracts.errors import SpecError
-from thresher.labeling.budget.spec import BudgetSpec
+from thresher.labeling.budget.prices import PriceTable
+from thresher.labeling.budget.spec import BudgetSpec, PriceSpec
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.explainers.spec import (
     ActivationsSpec,
@@ -154,11 +156,7 @@ class LabelSpec(Spec):
 
     @model_validator(mode="after")
     def _cost_has_prices(self) -> Self:
-        own = [part.endpoint for part in parts_of(self.explainer) if isinstance(part, PromptedSpec)]
-        if self.embedding is not None:
-            own.append(self.embedding.endpoint)
-        models = {self.endpoint.model, *(endpoint.model for endpoint in own if endpoint is not None)}
-        unpriced = sorted(models - self.budget.prices.keys())
+        unpriced = sorted(self._models_at_endpoints - self.budget.prices.keys())
         if self.budget.max_cost is not None and unpriced:
             raise SpecError(
                 "budget.prices",
@@ -174,6 +172,20 @@ class LabelSpec(Spec):
         parts = [*(("explainer", part) for part in parts_of(self.explainer))]
         own = [("steering", self.steering), ("generation", self.generation)]
         return [(section, part.model) for section, part in [*parts, *own] if isinstance(part, SubjectSpec)]
+
+    @property
+    def prices(self) -> PriceTable:
+        """Of all models that are asked. One in this process costs nothing, unless it is called as a priced one is."""
+        in_process = {Path(folder).name for _, folder in self.subjects} - self._models_at_endpoints
+        free = PriceSpec(prompt=0, completion=0)
+        return PriceTable(dict.fromkeys(in_process, free) | self.budget.prices)
+
+    @property
+    def _models_at_endpoints(self) -> set[str]:
+        own = [part.endpoint for part in parts_of(self.explainer) if isinstance(part, PromptedSpec)]
+        if self.embedding is not None:
+            own.append(self.embedding.endpoint)
+        return {self.endpoint.model, *(endpoint.model for endpoint in own if endpoint is not None)}
 
     @property
     def explainer_endpoint(self) -> EndpointSpec:

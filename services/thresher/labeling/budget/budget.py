@@ -50,7 +50,7 @@ class Budget:
         """
         if self._max_tokens is not None and self._num_tokens + most.num_tokens > self._max_tokens:
             self._refuse(f"budget.max_tokens = {self._max_tokens:,}")
-        # The spec asks for the price of every endpoint; a model in this process has none, and costs nothing.
+        # A limit on cost asks for the price of every endpoint.
         cost = self._cost + (most.cost or 0.0)
         if self._max_cost is not None and cost > self._max_cost * (1 + ROUNDING):
             self._refuse(f"budget.max_cost = {self._max_cost:,g}")

@@ -111,7 +111,7 @@ def plan_run(
         for found in _asked(spec, explainer, chooser, scorers, book.evidence(feature))
     ]
     scale = num_asked / len(sample) if sample else 0.0
-    prices = PriceTable(spec.budget.prices)
+    prices = spec.prices
     by_purpose = {
         purpose: _purpose_plan([found for found in asked if found[0].purpose == purpose], scale, prices)
         for purpose in dict.fromkeys(request.purpose for request, _ in asked)

@@ -55,7 +55,9 @@ class ModelRequest:
 
     @property
     def max_completion_tokens(self) -> int:
-        """The longest answer asked for."""
+        """The longest answer asked for; embeddings and the like are no tokens."""
+        if not self.is_chat and "prompt" not in self.body:
+            return 0
         asked = self.body.get("max_completion_tokens") or self.body.get("max_tokens") or self.max_total_tokens
         return min(int(asked), self.max_total_tokens)
 

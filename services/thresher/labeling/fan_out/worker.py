@@ -6,7 +6,6 @@ from typing import Any
 
 from thresher.labeling.budget.account import Account, Entry
 from thresher.labeling.budget.budget import Budget
-from thresher.labeling.budget.prices import PriceTable
 from thresher.labeling.fan_out.kept_budget import KeptBudget
 from thresher.labeling.labels import Label
 from thresher.labeling.opening import open_run
@@ -38,7 +37,7 @@ class LabelWorker:
 
     def __init__(self, spec_json: str, roots: dict[str, str | None], keeper: Any | None) -> None:
         run = open_run(LabelSpec.model_validate_json(spec_json))
-        prices = PriceTable(run.spec.budget.prices)
+        prices = run.spec.prices
         budget = Budget(None, prices=prices) if keeper is None else KeptBudget(keeper, prices)
         self._account = Account(prices)
         self._shop = Workshop(run, budget, self._account)

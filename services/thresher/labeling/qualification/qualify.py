@@ -10,7 +10,6 @@ from thresher.contracts import paths
 from thresher.contracts.manifests import PlantedScores, QualificationRecord
 from thresher.labeling.budget.account import Account
 from thresher.labeling.budget.budget import Budget
-from thresher.labeling.budget.prices import PriceTable
 from thresher.labeling.endpoints.probe import check_model, probe
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.exchanges import Exchanges
@@ -47,7 +46,7 @@ def qualify(spec: LabelSpec) -> list[QualificationRecord]:
 
 async def _qualify(store: ObjectStore, spec: LabelSpec) -> list[QualificationRecord]:
     tokenizer = PromptTokenizer(spec.tokenizer)
-    prices = PriceTable(spec.budget.prices)
+    prices = spec.prices
     budget = Budget(spec.budget.max_tokens, max_cost=spec.budget.max_cost, prices=prices)
     async with Exchanges(spec.endpoint, budget, Account(prices)) as exchanges:
         subjects = PlantedSubjects(spec.qualification.num_texts, spec.seed)

@@ -80,8 +80,10 @@ def test_texts_of_a_label_are_written_once_and_a_resumed_run_asks_nothing(
 
 
 def test_a_plan_bounds_the_run(generation_spec) -> None:
-    spec = generation_spec(single_token=None)
+    prices = {"scripted": {"prompt": 1.0, "completion": 4.0}}
+    spec = generation_spec(single_token=None, budget={"prices": prices})
     planned, made = plan(spec).by_purpose["generation"], label(spec).usage["generation"]
+    assert planned.cost >= made.cost > 0  # the subject has no price, and costs nothing
     assert planned.num_calls >= made.num_calls
     assert planned.num_prompt_tokens + planned.num_completion_tokens > made.num_prompt_tokens
     assert planned.num_completion_tokens >= made.num_completion_tokens
