@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from thresher.contracts.manifests import Capabilities
-from thresher.labeling.budget.account import Account
+from thresher.labeling.budget.account import Account, charged_to
 from thresher.labeling.budget.budget import Budget
 from thresher.labeling.budget.plan import Plan, plan_run
 from thresher.labeling.endpoints.probe import check_context, check_model, probe
@@ -25,11 +25,13 @@ from thresher.labeling.scorers.calibration import (
     calibration_readings,
     set_calibrations,
 )
+from thresher.labeling.scorers.generation import GenerationScorer
 from thresher.labeling.scorers.reading import Sampling
 from thresher.labeling.scorers.sequential import SequentialScoring
 from thresher.labeling.scores import Contest, Score, ScoreMaker
 from thresher.labeling.selection import SelectedFeature
 from thresher.labeling.subjects import RunSubjects
+from thresher.labeling.workers import ITEMS_PER_SLOT, map_bounded
 from thresher.runtime.progress import Meter
 
 
@@ -114,6 +116,17 @@ class Workshop:
         )
         meter.advance(len(own))
         return found
+
+    async def write_ahead(self, own: Sequence[tuple[int, str]]) -> None:
+        """Texts of labels that will be tried by others too. Raises: EndpointError."""
+        writers = [scorer for scorer in self._scorers if isinstance(scorer, GenerationScorer)]
+
+        async def one(label: tuple[int, str]) -> None:
+            with charged_to(label[0]):
+                for writer in writers:
+                    await writer.write_ahead(label[1])
+
+        await map_bounded(one, own, ITEMS_PER_SLOT * self._spec.endpoint.concurrency)
 
     async def score(self, listed: Sequence[Contest], calibrations: Calibrations, meter: Meter) -> list[Score]:
         """Scores in the order of the contests, whose features' book is open. Raises: as ScoreMaker.make."""

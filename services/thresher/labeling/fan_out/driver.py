@@ -15,12 +15,13 @@ from thresher.contracts.errors import ClusterError
 from thresher.labeling.budget.account import Account
 from thresher.labeling.budget.budget import Budget
 from thresher.labeling.fan_out.kept_budget import start_keeper
-from thresher.labeling.fan_out.worker import LabelWorker
+from thresher.labeling.fan_out.worker import LabelWorker, Uncounted
 from thresher.labeling.labels import Label
 from thresher.labeling.opening import OpenRun
 from thresher.labeling.scorers.calibration import Calibrations, FeatureReadings
 from thresher.labeling.scores import Contest, Score
 from thresher.labeling.selection import SelectedFeature
+from thresher.labeling.spec import LabelSpec
 from thresher.runtime.progress import Meter
 from thresher.runtime.ray_cluster import connect
 
@@ -32,7 +33,7 @@ RANGES_A_WORKER = 4
 MAX_LOSSES_A_WORKER = 3
 IDLE_S = 0.1
 ItemT = TypeVar("ItemT")
-Method = Literal["explain", "calibration_readings", "score"]
+Method = Literal["explain", "calibration_readings", "write_ahead", "score"]
 
 
 def ranges(items: Sequence[ItemT], num_workers: int) -> list[Sequence[ItemT]]:
@@ -98,7 +99,16 @@ class FanOut:
         return await self._map("calibration_readings", own, meter)
 
     async def score(self, listed: Sequence[Contest], calibrations: Calibrations, meter: Meter) -> list[Score]:
-        """As Workshop.score. Raises: as explain."""
+        """As Workshop.score. Raises: as explain.
+
+        Texts of a label are written by one worker, before others try it as a shuffled one.
+        """
+        if _is_written_ahead(self._run.spec):
+            own = [(contest.feature, contest.claims[0].text) for contest in listed]
+            await self._map("write_ahead", own, Uncounted())
+            await asyncio.gather(
+                *(self._call(place, "read_ledger_again") for place in range(self._num_workers))
+            )
         found = await self._map("score", listed, meter, calibrations)
         return [score for scores in found for score in scores]
 
@@ -154,6 +164,12 @@ class FanOut:
             ) from error
         logger.warning("A worker was lost, another takes its place: %s", error)
         self._workers[place] = self._start()
+
+
+def _is_written_ahead(spec: LabelSpec) -> bool:
+    """Not what a cascade may spare."""
+    is_certain = spec.cascade is None or "generation" in spec.cascade.first
+    return spec.generation is not None and spec.baseline.num_shuffles > 0 and is_certain
 
 
 async def _until_first_end(tasks: Sequence["asyncio.Task[None]"]) -> None:

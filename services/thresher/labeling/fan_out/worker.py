@@ -64,6 +64,11 @@ class LabelWorker:
         self._shop.open_book([feature for feature, _ in own])
         return await self._shop.calibration_readings(own, Uncounted()), self._account.take()
 
+    async def write_ahead(self, own: Sequence[tuple[int, str]]) -> tuple[list[None], list[Entry]]:
+        """Nothing for each label, and what was asked for it."""
+        await self._shop.write_ahead(own)
+        return [None for _ in own], self._account.take()
+
     async def score(
         self, listed: Sequence[Contest], calibrations: Calibrations
     ) -> tuple[list[list[Score]], list[Entry]]:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from thresher.contracts.ids import canonical_json, sha256_hex
+from thresher.labeling.budget.budget import BudgetExhaustedError
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
-from thresher.labeling.endpoints.requests import ModelRequest
+from thresher.labeling.endpoints.requests import ModelRequest, RequestFailedError
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.ledger.exchange import Exchange
@@ -90,6 +91,16 @@ class GenerationScorer:
         # With the draws before, which are stored: what is written again is no new text.
         draws = distinct(label, await all_of(self._draw(label, number) for number in range(num_draws)))
         return await all_of(self._reading(trial, draws[trial.number]) for trial in trials)
+
+    async def write_ahead(self, label: str) -> None:
+        """Have the texts of the first batch written and stored, before the label is tried on any feature.
+
+        What fails, or is not paid for, is asked for again by whoever tries the label. Raises: EndpointError.
+        """
+        try:
+            await all_of(self._draw(label, number) for number in range(self._spec.num_requests))
+        except (BudgetExhaustedError, RequestFailedError):
+            return
 
     def measures(self, readings: Sequence[Reading]) -> Mapping[str, Observations]:
         least = self._spec.min_share

@@ -114,8 +114,8 @@ def test_workers_that_are_lost_again_and_again_end_the_run(
         label(label_spec(workers=2))
 
 
-def test_workers_have_a_subject_each(
-    planted_store, tmp_path, label_spec, scripted_subject, in_process
+def test_workers_have_a_subject_each_and_texts_of_a_label_are_written_once(
+    planted_store, tmp_path, label_spec, scripted_llm, scripted_subject, in_process
 ) -> None:
     alone = open_store(f"file://{tmp_path}/alone")
     write_features(alone)
@@ -124,9 +124,13 @@ def test_workers_have_a_subject_each(
         "generation": {**own, "num_requests": 2, "texts_per_request": 2},
         "steering": {**own, "num_prompts": 2, "max_tokens": 3},
         "simulation": None,
+        "features": {"count": None},
     }
     for store in (alone, planted_store):
         publish_rules(store, scripted_subject)
     made = label(label_spec(root=alone.url, **sections))
+    scripted_llm.requests.clear()
     in_process(lambda method: False)
     check_same((alone, made), planted_store, label(label_spec(workers=2, **sections)))
+    written = [str(body) for body in scripted_llm.requests if "short texts" in str(body)]
+    assert len(written) == len(set(written)) == 4 * 2 * 2
