@@ -14,6 +14,7 @@ import pytest
 
 from fixtures.exemplars import write_features
 from fixtures.label_runs import read_rows
+from fixtures.scripted_subject import publish_rules
 from thresher.contracts import paths
 from thresher.contracts.manifests import LabelManifest
 from thresher.labeling.run import label
@@ -85,6 +86,25 @@ def test_workers_make_the_same_rows(planted_store, alone, label_spec, scripted_l
     num_requests = len(scripted_llm.requests)
     label(label_spec())
     assert len(scripted_llm.requests) == num_requests, "the number of workers makes no other run"
+
+
+def test_workers_run_the_subject(
+    planted_store, tmp_path, label_spec, scripted_llm, scripted_subject, local_ray
+) -> None:
+    alone = open_store(f"file://{tmp_path}/alone")
+    write_features(alone)
+    own = {"model": str(scripted_subject)}
+    sections = {
+        "generation": {**own, "num_requests": 2, "texts_per_request": 2},
+        "steering": {**own, "num_prompts": 2, "max_tokens": 3},
+        "simulation": None,
+    }
+    for store in (alone, planted_store):
+        publish_rules(store, scripted_subject)
+    made = label(label_spec(root=alone.url, **sections))
+    scripted_llm.requests.clear()
+    check_same((alone, made), planted_store, label(label_spec(workers=2, **sections)))
+    assert num_asked_twice(scripted_llm) == 0
 
 
 @pytest.mark.fault

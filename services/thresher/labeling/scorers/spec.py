@@ -141,8 +141,8 @@ class GenerationSpec(SubjectSpec):
     """Times that texts are asked for, of each kind. They are what is resampled for the interval."""
     texts_per_request: Annotated[int, Field(ge=1)] = 5
     """Texts of a request: so many on which the feature should fire, and in another request as many on which not."""
-    temperature: Annotated[float, Field(gt=0)] = 0.7
-    """Sampling temperature of the writer: at 0 every request would have the same texts."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Sampling temperature of the writer: at 0 every request would have the same texts, which count once."""
     tokens_per_text: Annotated[int, Field(ge=1)] = 40
     """What a text may take of the longest answer, in tokens."""
     max_repairs: Annotated[int, Field(ge=0)] = 1
