@@ -27,7 +27,7 @@ from thresher.labeling.scorers.observations import Observations
 from thresher.labeling.scorers.reading import Reading, Sampling, Trial, single_trials, verdict
 from thresher.labeling.scorers.scorer import ask_all
 from thresher.labeling.scorers.spec import DetectionSpec
-from thresher.labeling.scorers.statistics import balanced_accuracy
+from thresher.labeling.scorers.statistics import balanced_accuracy, yes_or_no
 from thresher.labeling.scorers.yes_no import yes_share
 from thresher.labeling.templates import Template, load_template
 
@@ -90,7 +90,7 @@ class DetectionScorer:
 
     def measures(self, readings: Sequence[Reading]) -> Mapping[str, Observations]:
         plain = [item for item in readings if item.kind not in HARD_NEGATIVE_KINDS]
-        measures = {self.name: balanced_accuracy(plain)}
+        measures = yes_or_no(self.name, plain)
         if len(plain) < len(readings):
             hard = [item for item in readings if item.kind != "negative"]
             measures[f"{self.name}_hard"] = balanced_accuracy(hard)

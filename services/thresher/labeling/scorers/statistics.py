@@ -126,6 +126,14 @@ def auroc(readings: Sequence[Reading]) -> Observations:
     )
 
 
+def yes_or_no(name: str, readings: Sequence[Reading]) -> dict[str, Observations]:
+    """Of shares of yes: the balanced accuracy of "more yes than no", and how well their order alone tells the classes.
+
+    A judge that leans to one answer is at chance by the first, and may not be by the second.
+    """
+    return {name: balanced_accuracy(readings), f"{name}_auroc": auroc(readings)}
+
+
 def _of_sums(
     rows: Rows,
     sums_NS: FloatArray,

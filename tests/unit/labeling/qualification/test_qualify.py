@@ -1,5 +1,6 @@
 """Scorers tried on planted features over HTTP: one that knows the rules, and one that knows nothing."""
 
+import math
 import re
 
 import numpy as np
@@ -77,7 +78,8 @@ def test_a_scorer_that_knows_the_rules_is_qualified(scripted_llm, label_spec, mo
     # The scripted simulator looks at one word at a time: what depends on its neighbours is out of its reach.
     assert simulation.by_kind["position"].win_rate.value == 0.0
     num_requests = len(scripted_llm.requests)
-    assert qualify(spec) == [detection, simulation]
+    assert list(found) == ["detection", "detection_auroc", "simulation"]
+    assert qualify(spec) == list(found.values())
     assert len(scripted_llm.requests) == num_requests
 
 
@@ -88,7 +90,7 @@ def test_a_scorer_that_knows_nothing_is_marked_in_every_output(
         features={"selection": sorted(LATENTS)}, detection=SECTIONS["detection"], simulation=None
     )
     untried = label(spec)
-    assert untried.qualified == {"detection": None}
+    assert untried.qualified == {"detection": None, "detection_auroc": None}
     assert {row["qualified"] for row in read_rows(planted_store, untried.scores)} == {None}
 
     record = qualify(spec)[0]  # its rules are other ones: it knows two of the descriptions
@@ -98,10 +100,39 @@ def test_a_scorer_that_knows_nothing_is_marked_in_every_output(
     marked = label(spec)
     assert marked.run_id != untried.run_id
     assert len(scripted_llm.requests) <= num_requests + 1  # the probe: all answers are stored
-    assert marked.qualified == {"detection": False}
+    assert marked.qualified == {"detection": False, "detection_auroc": False}
     rows = read_rows(planted_store, marked.scores)
     assert {(row["state"], row["qualified"]) for row in rows} == {("unqualified", False)}
     assert all(row["value"] is not None for row in rows)
+
+
+def test_a_judge_that_leans_to_yes_is_told_by_the_order_of_its_answers(
+    planted_store, scripted_llm, label_spec, monkeypatch
+) -> None:
+    """It says yes to all, with more certainty where it is right: chance by the one, perfect by the other."""
+    knows(scripted_llm, monkeypatch)
+    says = scripted_llm.expects
+
+    def leans(prompt: str) -> dict[str, float]:
+        said = says(prompt)
+        return {" Yes": math.log(0.6 + 0.1 * math.exp(said[" Yes"])), " No": math.log(0.3)}
+
+    monkeypatch.setattr(scripted_llm, "expects", leans)
+    spec = label_spec(
+        features={"selection": sorted(LATENTS)}, detection=SECTIONS["detection"], simulation=None
+    )
+    by_answer, by_order = qualify(spec)
+    assert (by_answer.score_type, by_order.score_type) == ("detection", "detection_auroc")
+    assert not by_answer.qualified
+    assert by_answer.overall.auroc.value == 0.5
+    assert by_order.qualified
+    assert by_order.overall.auroc.value > 0.95
+    rows = read_rows(planted_store, label(spec).scores)
+    assert {(row["score_type"], row["qualified"]) for row in rows} == {
+        ("detection", False),
+        ("detection_auroc", True),
+    }
+    assert {row["state"] for row in rows if row["score_type"] == "detection_auroc"} == {"ok"}
 
 
 def test_the_table_says_so(scripted_llm, label_spec, tmp_path) -> None:
@@ -110,7 +141,9 @@ def test_the_table_says_so(scripted_llm, label_spec, tmp_path) -> None:
     file.write_text(spec.model_dump_json())
     lines = list(qualification_lines(str(file), []))
     assert lines[0] == "detection by scripted (unstated): NOT qualified"
-    assert [re.split(r"\s+", line.strip())[0] for line in lines[2:]] == ["all", *RULE_KINDS, "near", "far"]
+    first = [re.split(r"\s+", line.strip())[0] for line in lines]
+    table = ["features", "all", *RULE_KINDS, "near", "far"]
+    assert first == ["detection", *table, "detection_auroc", *table]
 
 
 def test_separation_by_hand() -> None:
