@@ -95,7 +95,7 @@ def _scorers_that_judge(spec: LabelSpec) -> dict[str, ScorerIdentity]:
         if getattr(spec, name) is not None
     }
     if spec.detection is not None:
-        words = detection.template_of(spec.detection).sha256
+        words = detection.prompt_sha256(spec.detection)
         found["detection"] = ScorerIdentity("detection", spec.endpoint.model, spec.endpoint.revision, words)
     if spec.embedding is not None:
         endpoint, words = spec.embedding.endpoint, prefixes_sha256(spec.embedding)

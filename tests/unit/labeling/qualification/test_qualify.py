@@ -12,11 +12,14 @@ from fixtures.scripted_llm import ScriptedLlm
 from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.qualification.planted import FIRING, PIECE, plant
 from thresher.labeling.qualification.qualify import qualify
+from thresher.labeling.qualification.records import find_qualifications
 from thresher.labeling.qualification.rules import RULE_KINDS, RULES, Rule
 from thresher.labeling.qualification.separation import Tried, separation
 from thresher.labeling.run import label
+from thresher.labeling.scorers.build import judges
 from thresher.labeling.scorers.spec import BootstrapSpec
 from thresher.pipelines.qualification import qualification_lines
+from thresher.storage import open_store
 
 pytestmark = pytest.mark.slow
 
@@ -165,3 +168,15 @@ def test_plants_are_exemplars() -> None:
     item = plant(RULES[0], 0, 2, seed=1)[0]
     assert isinstance(item, Exemplar)
     assert item.activations_C.dtype == np.float32
+
+
+def test_each_number_of_texts_a_prompt_is_qualified_for_itself(scripted_llm, label_spec) -> None:
+    specs = [
+        label_spec(detection=SECTIONS["detection"] | {"contexts_per_prompt": size}, simulation=None)
+        for size in (1, 2, 3)
+    ]
+    qualify(specs[1])
+    found = [find_qualifications(open_store(spec.root), spec)["detection"] for spec in specs]
+    assert found[0] is found[2] is None
+    assert found[1] is not None
+    assert len({identity.prompt_sha256 for spec in specs for identity in judges(spec).values()}) == 3
