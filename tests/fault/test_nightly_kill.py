@@ -20,10 +20,12 @@ from thresher.labeling.nightly.spec import NightlySpec
 from thresher.storage import ObjectStore
 from thresher.storage.artifacts import read_record
 
-pytestmark = pytest.mark.fault
-
-MOMENTS = (1, 30, 90) if "THRESHER_FAULT_SEEDS" in os.environ else (30,)
-"""Requests after which a night is killed: all with `make faults`."""
+ALL = "THRESHER_FAULT_SEEDS" in os.environ
+"""As with `make faults`."""
+MOMENTS = (1, 30, 90) if ALL else (30,)
+"""Requests after which a night is killed."""
+STORES = ("file", "s3") if ALL else ("s3",)
+pytestmark = [pytest.mark.fault, pytest.mark.parametrize("store", STORES, indirect=True)]
 
 TIMEOUT_S = 120
 PROGRAM = """

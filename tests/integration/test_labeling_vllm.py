@@ -44,7 +44,14 @@ def test_a_whole_run(planted_store, real_spec) -> None:
     scores = read_rows(planted_store, manifest.scores)
     num_labelled = manifest.states["ok"]
     assert num_labelled > 0
-    kinds = {"simulation", "simulation_r2", "simulation_abs_dev", "detection", "detection_hard"}
+    kinds = {
+        "simulation",
+        "simulation_r2",
+        "simulation_abs_dev",
+        "detection",
+        "detection_auroc",
+        "detection_hard",
+    }
     assert {row["score_type"] for row in scores} == kinds
     assert len(scores) == num_labelled * len(kinds) * (2 if num_labelled > 1 else 1)
     simulated = [row for row in scores if row["score_type"] == "simulation"]

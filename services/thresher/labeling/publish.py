@@ -26,7 +26,7 @@ from thresher.labeling.budget.account import Account
 from thresher.labeling.budget.prices import Usage
 from thresher.labeling.labels import Label
 from thresher.labeling.ledger.ledger import Ledger
-from thresher.labeling.qualification.records import Qualified
+from thresher.labeling.qualification.records import Qualified, verdict_on
 from thresher.labeling.scorers.intervals import interval_method
 from thresher.labeling.scores import Score
 from thresher.labeling.spec import LabelSpec
@@ -163,7 +163,7 @@ def score_rows(record: RunRecord, scores: Sequence[Score]) -> list[dict[str, Any
 
 def _score_row(record: RunRecord, score: Score) -> dict[str, Any]:
     outcome, spec = score.outcome, record.spec
-    qualified = record.qualified.get(score.scorer.name)
+    qualified = verdict_on(record.qualified, score.score_type, score.scorer.name)
     num_looks = 1 if spec.stopping is None else len(spec.stopping.looks)
     content: Mapping[str, Any] = {
         "label_id": score.label_id,

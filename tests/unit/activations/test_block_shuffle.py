@@ -14,20 +14,20 @@ orders = st.builds(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(order=orders, epoch=st.integers(0, 5))
 def test_every_row_once_an_epoch(order: BlockOrder, epoch: int) -> None:
     items = order.items(epoch * order.num_items, (epoch + 1) * order.num_items)
     assert np.array_equal(np.sort(items), np.arange(order.num_items))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(order=orders, start=st.integers(0, 1500), count=st.integers(0, 700))
 def test_any_offset_reads_the_same_line(order: BlockOrder, start: int, count: int) -> None:
     assert np.array_equal(order.items(start, start + count), order.items(0, start + count)[start:])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(order=orders, start=st.integers(0, 1500), count=st.integers(1, 300))
 def test_what_is_read_was_announced(order: BlockOrder, start: int, count: int) -> None:
     """By the step itself, and by the one before it: no row is first heard of when it is needed."""
@@ -37,7 +37,7 @@ def test_what_is_read_was_announced(order: BlockOrder, start: int, count: int) -
     assert announced[order.items(start, start + count)].all()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(order=orders, start=st.integers(0, 1500))
 def test_no_more_than_two_windows_are_announced(order: BlockOrder, start: int) -> None:
     ranges = order.ahead(start, start + 1)

@@ -19,7 +19,7 @@ def source_of(rows: np.ndarray, sizes: list[int]) -> np.ndarray:
     return np.searchsorted(np.cumsum(sizes), rows, side="right")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(weights=WEIGHTS, start=st.integers(0, 3000), count=st.integers(0, 1000))
 def test_every_stretch_holds_the_shares(weights: list[float], start: int, count: int) -> None:
     sizes = [50 + 10 * index for index in range(len(weights))]
@@ -28,7 +28,7 @@ def test_every_stretch_holds_the_shares(weights: list[float], start: int, count:
     assert (np.abs(found - count * np.array(weights) / sum(weights)) < 2).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(weights=WEIGHTS, start=st.integers(0, 3000), count=st.integers(0, 500))
 def test_any_offset_reads_the_same_line(weights: list[float], start: int, count: int) -> None:
     order = mixed(weights, [30 + index for index in range(len(weights))])

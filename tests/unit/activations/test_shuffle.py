@@ -9,14 +9,14 @@ from thresher.activations.shuffle import EndlessOrder, RowOrder, StoredOrder, pe
 FIRST_OF_A_THOUSAND = [243, 444, 86, 774, 671]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(num_items=st.integers(1, 3000), seed=st.integers(0, 2**40), epoch=st.integers(0, 1000))
 def test_every_item_once_an_epoch(num_items: int, seed: int, epoch: int) -> None:
     items = permute(np.arange(num_items), num_items, seed, epoch)
     assert np.array_equal(np.sort(items), np.arange(num_items))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(num_items=st.integers(1, 500), start=st.integers(0, 2000), count=st.integers(0, 700))
 def test_any_offset_reads_the_same_line(num_items: int, start: int, count: int) -> None:
     order = EndlessOrder(num_items, seed=3)
@@ -53,7 +53,7 @@ def test_workers_share_a_batch_without_gap_or_overlap(world_size: int) -> None:
     assert np.array_equal(np.concatenate(parts), batch)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     num_items=st.integers(1, 400),
     batch_rows=st.integers(1, 150),

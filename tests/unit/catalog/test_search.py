@@ -72,7 +72,7 @@ def test_a_query_without_words_is_refused(catalog, query):
         search(catalog, query)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(max_size=30))
 def test_any_text_is_searched_or_refused_in_words(catalog, query):
     with contextlib.suppress(SpecError):

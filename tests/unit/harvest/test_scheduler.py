@@ -114,7 +114,7 @@ class Play:
         self.made.lose(actor, loss, RuntimeError("gone"), NOW_S)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     seed=st.integers(0, 2**32),
     num_shards=st.integers(1, 12),

@@ -35,6 +35,8 @@ def text_families(near: sparse.csr_matrix, labels_of_text: Sequence[int]) -> lis
         near: [U, U], symmetric; the similarity of two texts where they are near, 1 on the diagonal.
         labels_of_text: [U], how many labels say it.
     """
+    if not len(labels_of_text):
+        return []
     near = sparse.csr_matrix(near)
     centre_U = _nearest_centres(near, _centres(near, np.asarray(labels_of_text)))
     members: defaultdict[int, list[int]] = defaultdict(list)

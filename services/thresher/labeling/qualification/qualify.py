@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import thresher
 from thresher.contracts import paths
@@ -19,10 +19,10 @@ from thresher.labeling.qualification.planted_subject import PlantedSubjects
 from thresher.labeling.qualification.records import find_qualification, qualification_id
 from thresher.labeling.qualification.rules import RULE_KINDS, RULES, Rule
 from thresher.labeling.qualification.separation import Tried, separation
-from thresher.labeling.scorers.build import ScorerTools, build_scorers, scorer_needs
+from thresher.labeling.scorers.build import ScorerTools, build_scorers, score_types_of, scorer_needs
 from thresher.labeling.scorers.reading import Sampling
-from thresher.labeling.scorers.scorer import Scorer, identity_of
-from thresher.labeling.scorers.sequential import SequentialScoring
+from thresher.labeling.scorers.scorer import Scorer, ScorerIdentity, identity_of
+from thresher.labeling.scorers.sequential import Outcomes, SequentialScoring
 from thresher.labeling.spec import LabelSpec
 from thresher.labeling.workers import map_bounded
 from thresher.runtime.progress import progress
@@ -53,9 +53,9 @@ async def _qualify(store: ObjectStore, spec: LabelSpec) -> list[QualificationRec
         tools = ScorerTools(tokenizer, exchanges.of, Sampling(spec.seed), subjects)
         built = build_scorers(spec, tools)
         scorers = [scorer for scorer in built if scorer.uses_label]
-        found = {scorer.name: find_qualification(store, identity_of(scorer)) for scorer in scorers}
-        if all(record is not None for record in found.values()):
-            return [record for record in found.values() if record is not None]
+        found = {scorer.name: _find(store, scorer) for scorer in scorers}
+        if all(found.values()):
+            return [record for records in found.values() for record in records]
         roots: dict[str, str | None] = {}
         for client in exchanges.clients:
             card = await check_model(client)
@@ -63,10 +63,21 @@ async def _qualify(store: ObjectStore, spec: LabelSpec) -> list[QualificationRec
             await probe(client, card, tokenizer, needs)
             roots[client.spec.model] = card.root
         ledgers = exchanges.open_ledgers(lambda endpoint: open_ledger(store, endpoint, roots, RUN_ID))
-        records = [found[scorer.name] or await _try(store, spec, scorer) for scorer in scorers]
+        tried = [found[scorer.name] or await _try(store, spec, scorer) for scorer in scorers]
     for _, ledger in ledgers:
         ledger.seal()
-    return records
+    return [record for records in tried for record in records]
+
+
+def _identities(scorer: Scorer) -> list[ScorerIdentity]:
+    return [replace(identity_of(scorer), name=name) for name in score_types_of(scorer.name)]
+
+
+def _find(store: ObjectStore, scorer: Scorer) -> list[QualificationRecord]:
+    """Of all its score types; none if one is missing."""
+    records = [find_qualification(store, identity) for identity in _identities(scorer)]
+    found = [record for record in records if record is not None]
+    return found if len(found) == len(records) else []
 
 
 @dataclass(frozen=True)
@@ -75,30 +86,37 @@ class _Planted:
     rule: Rule
 
 
-async def _try(store: ObjectStore, spec: LabelSpec, scorer: Scorer) -> QualificationRecord:
+async def _try(store: ObjectStore, spec: LabelSpec, scorer: Scorer) -> list[QualificationRecord]:
     scoring = SequentialScoring(spec.bootstrap, None, spec.seed)
     planted = [_Planted(number, rule) for number, rule in enumerate(RULES)]
     with progress(f"qualify {scorer.name}", len(planted), "features") as meter:
 
-        async def one(item: _Planted) -> Tried:
-            tried = await _tried(spec, scorer, scoring, item)
+        async def one(item: _Planted) -> Outcomes:
+            outcomes = await _outcomes(spec, scorer, scoring, item)
             meter.advance(1)
-            return tried
+            return outcomes
 
-        tried = await map_bounded(one, planted, spec.endpoint.concurrency)
-    record = _record(spec, scorer, tried)
-    return create_record(store, paths.qualification(record.qualification_id), record)
+        outcomes = await map_bounded(one, planted, spec.endpoint.concurrency)
+    records = [
+        _record(spec, identity, [_tried(item, identity.name, scorer.name) for item in outcomes])
+        for identity in _identities(scorer)
+    ]
+    return [create_record(store, paths.qualification(record.qualification_id), record) for record in records]
 
 
-async def _tried(spec: LabelSpec, scorer: Scorer, scoring: SequentialScoring, item: _Planted) -> Tried:
+async def _outcomes(spec: LabelSpec, scorer: Scorer, scoring: SequentialScoring, item: _Planted) -> Outcomes:
     exemplars = plant(item.rule, item.number, spec.qualification.num_texts, spec.seed)
     trials = scorer.trials(item.number, exemplars)
-    outcomes = await scoring.score(scorer, [item.rule.true, item.rule.near, item.rule.far], trials)
-    true, *false = outcomes[scorer.name]
+    return await scoring.score(scorer, [item.rule.true, item.rule.near, item.rule.far], trials)
+
+
+def _tried(outcomes: Outcomes, score_type: str, scorer: str) -> Tried:
+    """Without an answer the scorer's own name alone has an outcome, which says so."""
+    true, *false = outcomes.get(score_type, outcomes[scorer])
     return Tried(true.estimate.value, tuple(outcome.estimate.value for outcome in false), true.lift.value)
 
 
-def _record(spec: LabelSpec, scorer: Scorer, tried: Sequence[Tried]) -> QualificationRecord:
+def _record(spec: LabelSpec, identity: ScorerIdentity, tried: Sequence[Tried]) -> QualificationRecord:
     overall = separation(tried, spec.bootstrap, spec.seed)
     kinds = {
         kind: [item for item, rule in zip(tried, RULES, strict=True) if rule.kind == kind]
@@ -110,11 +128,11 @@ def _record(spec: LabelSpec, scorer: Scorer, tried: Sequence[Tried]) -> Qualific
     }
     low = overall.auroc.low
     return QualificationRecord(
-        qualification_id=qualification_id(identity_of(scorer)),
-        score_type=scorer.name,
-        scorer_model=scorer.endpoint.model,
-        scorer_revision=scorer.endpoint.revision,
-        prompt_sha256=scorer.prompt_sha256,
+        qualification_id=qualification_id(identity),
+        score_type=identity.name,
+        scorer_model=identity.model,
+        scorer_revision=identity.revision,
+        prompt_sha256=identity.prompt_sha256,
         min_auroc=spec.qualification.min_auroc,
         qualified=low is not None and low > spec.qualification.min_auroc,
         overall=overall,

@@ -12,7 +12,12 @@ from thresher.storage import ObjectStore
 from thresher.storage.artifacts import find_record
 
 Qualified = dict[str, bool | None]
-"""By name of the scorer, whether it tells true labels from false ones; None if it was never tried."""
+"""By score type, whether it tells true labels from false ones; None if it was never tried."""
+
+
+def verdict_on(qualified: Qualified, score_type: str, scorer: str) -> bool | None:
+    """On a score type; one that was not tried for itself goes by its scorer's first."""
+    return qualified.get(score_type, qualified.get(scorer))
 
 
 def qualification_id(identity: ScorerIdentity) -> str:
@@ -24,6 +29,6 @@ def find_qualification(store: ObjectStore, identity: ScorerIdentity) -> Qualific
 
 
 def find_qualifications(store: ObjectStore, spec: LabelSpec) -> Qualified:
-    """Of all scorers of a spec that judge labels."""
+    """Of what the scorers of a spec that judge labels are qualified as."""
     found = {name: find_qualification(store, identity) for name, identity in judges(spec).items()}
     return {name: None if record is None else record.qualified for name, record in found.items()}

@@ -1,7 +1,7 @@
 """The scorers that a run asks for, cheap ones first, and what they need of its endpoint."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from thresher.labeling.endpoints.needs import Need
@@ -99,15 +99,36 @@ PROMPTS: Mapping[str, str] = {
 """Of the scorers that judge labels, the hash of the words they ask in."""
 
 
+QUALIFIED_APART: Mapping[str, tuple[str, ...]] = {
+    "detection": ("detection_auroc",),
+    "fuzzing": ("fuzzing_auroc",),
+    "steering": ("steering_auroc",),
+}
+"""Score types of a scorer that are qualified for themselves; others go by the scorer's first."""
+
+
+def score_types_of(name: str) -> tuple[str, ...]:
+    """Of a scorer, those that are qualified, the first that of its own name."""
+    return (name, *QUALIFIED_APART.get(name, ()))
+
+
 def judges(spec: LabelSpec) -> dict[str, ScorerIdentity]:
-    """Who judges labels in a run, before anything is opened: by the scorer's name."""
+    """Who judges labels in a run, before anything is opened: by score type that is qualified."""
+    return {
+        score_type: replace(identity, name=score_type)
+        for name, identity in _scorers_that_judge(spec).items()
+        for score_type in score_types_of(name)
+    }
+
+
+def _scorers_that_judge(spec: LabelSpec) -> dict[str, ScorerIdentity]:
     found = {
         name: ScorerIdentity(name, spec.endpoint.model, spec.endpoint.revision, prompt_sha256)
         for name, prompt_sha256 in PROMPTS.items()
         if getattr(spec, name) is not None
     }
     if spec.detection is not None:
-        words = detection.template_of(spec.detection).sha256
+        words = detection.prompt_sha256(spec.detection)
         found["detection"] = ScorerIdentity("detection", spec.endpoint.model, spec.endpoint.revision, words)
     if spec.embedding is not None:
         endpoint, words = spec.embedding.endpoint, prefixes_sha256(spec.embedding)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from thresher.contracts.exemplars import HARD_NEGATIVE_KINDS, SILENT_KINDS, ExemplarKind
+from thresher.contracts.ids import sha256_hex
 from thresher.labeling.endpoints.completions import (
     first_token_request,
     prompt_logprobs_request,
@@ -27,17 +28,18 @@ from thresher.labeling.scorers.observations import Observations
 from thresher.labeling.scorers.reading import Reading, Sampling, Trial, single_trials, verdict
 from thresher.labeling.scorers.scorer import ask_all
 from thresher.labeling.scorers.spec import DetectionSpec
-from thresher.labeling.scorers.statistics import balanced_accuracy
+from thresher.labeling.scorers.statistics import balanced_accuracy, yes_or_no
 from thresher.labeling.scorers.yes_no import yes_share
-from thresher.labeling.templates import Template, load_template
+from thresher.labeling.templates import load_template
 
 TEMPLATE, JOINT_TEMPLATE = load_template("detection-v1"), load_template("detection-joint-v1")
 MARK = " ?"
 
 
-def template_of(spec: DetectionSpec) -> Template:
-    """The words asked in: of one text, or of several."""
-    return TEMPLATE if spec.contexts_per_prompt == 1 else JOINT_TEMPLATE
+def prompt_sha256(spec: DetectionSpec) -> str:
+    """Of the words asked in; each number of texts is another: what bears five may be lost among twenty."""
+    size = spec.contexts_per_prompt
+    return TEMPLATE.sha256 if size == 1 else sha256_hex(f"{JOINT_TEMPLATE.sha256} {size}".encode())
 
 
 class DetectionScorer:
@@ -50,7 +52,7 @@ class DetectionScorer:
         self, spec: DetectionSpec, tokenizer: PromptTokenizer, exchange: Exchange, sampling: Sampling
     ) -> None:
         self._spec, self._tokenizer, self._exchange, self._sampling = spec, tokenizer, exchange, sampling
-        self.prompt_sha256 = template_of(spec).sha256
+        self.prompt_sha256 = prompt_sha256(spec)
 
     @property
     def endpoint(self) -> EndpointSpec:
@@ -90,7 +92,7 @@ class DetectionScorer:
 
     def measures(self, readings: Sequence[Reading]) -> Mapping[str, Observations]:
         plain = [item for item in readings if item.kind not in HARD_NEGATIVE_KINDS]
-        measures = {self.name: balanced_accuracy(plain)}
+        measures = yes_or_no(self.name, plain)
         if len(plain) < len(readings):
             hard = [item for item in readings if item.kind != "negative"]
             measures[f"{self.name}_hard"] = balanced_accuracy(hard)

@@ -22,7 +22,7 @@ from thresher.labeling.scorers.observations import Observations
 from thresher.labeling.scorers.reading import Reading, Sampling, Trial, single_trials, verdict
 from thresher.labeling.scorers.scorer import ask_all
 from thresher.labeling.scorers.spec import FuzzingSpec
-from thresher.labeling.scorers.statistics import balanced_accuracy
+from thresher.labeling.scorers.statistics import yes_or_no
 from thresher.labeling.scorers.yes_no import yes_share
 from thresher.labeling.templates import load_template
 
@@ -66,7 +66,7 @@ class FuzzingScorer:
         ]
 
     def measures(self, readings: Sequence[Reading]) -> Mapping[str, Observations]:
-        return {self.name: balanced_accuracy(readings)}
+        return yes_or_no(self.name, readings)
 
     def _request(self, label: str, trial: Trial) -> ModelRequest:
         context = trial.contexts[0]

@@ -17,7 +17,7 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True)
 class ScorerIdentity:
-    """What a scorer is qualified as: itself, who is asked, and in which words."""
+    """What a scorer is qualified as: itself or one of its score types, who is asked, and in which words."""
 
     name: str
     model: str

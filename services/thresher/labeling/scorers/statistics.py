@@ -142,6 +142,14 @@ def auroc(readings: Sequence[Reading]) -> Observations:
     )
 
 
+def yes_or_no(name: str, readings: Sequence[Reading]) -> dict[str, Observations]:
+    """Of shares of yes: the balanced accuracy of "more yes than no", and how well their order alone tells the classes.
+
+    A judge that leans to one answer is at chance by the first, and may not be by the second.
+    """
+    return {name: balanced_accuracy(readings), f"{name}_auroc": auroc(readings)}
+
+
 def _share_among(rows: Rows, among_N: BoolArray, counted_N: BoolArray) -> SumObservations:
     sums_NS = np.stack([among_N, among_N & counted_N], axis=1).astype(float)
     return _of_sums(rows, sums_NS, _share_of_sums, SHARE, RIGHT_AND_WRONG_GS)

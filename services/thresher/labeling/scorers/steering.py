@@ -21,7 +21,7 @@ from thresher.labeling.scorers.observations import Observations
 from thresher.labeling.scorers.reading import Reading, Sampling, Trial
 from thresher.labeling.scorers.scorer import all_of, ask_all
 from thresher.labeling.scorers.spec import SteeringSpec
-from thresher.labeling.scorers.statistics import auroc, balanced_accuracy
+from thresher.labeling.scorers.statistics import yes_or_no
 from thresher.labeling.scorers.yes_no import yes_share
 from thresher.labeling.shown_text import one_line
 from thresher.labeling.subject.continuing import Continuing
@@ -77,7 +77,7 @@ class SteeringScorer:
         return await all_of(self._reading(label, trial) for trial in trials)
 
     def measures(self, readings: Sequence[Reading]) -> Mapping[str, Observations]:
-        return {self.name: balanced_accuracy(readings), f"{self.name}_auroc": auroc(readings)}
+        return yes_or_no(self.name, readings)
 
     async def _reading(self, label: str, trial: Trial) -> Reading:
         """Two observations: the steered text and the control. One that says nothing is unparsed."""

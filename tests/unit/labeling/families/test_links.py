@@ -139,6 +139,10 @@ def test_families_are_named_by_the_most_typical_label() -> None:
     assert max(countries.similarity) == countries.similarity[countries.texts.index(countries.centre)] == 1.0
 
 
+def test_without_texts_there_is_no_family() -> None:
+    assert text_families(sparse.csr_matrix((0, 0)), []) == []
+
+
 def test_a_chain_of_near_texts_is_no_family_of_unlike_ends() -> None:
     near = np.eye(6)
     for text in range(5):
@@ -150,7 +154,7 @@ def test_a_chain_of_near_texts_is_no_family_of_unlike_ends() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.floats(0, 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_families_part_the_texts_and_hold_what_is_near_their_name(
     seed: int, size: int, density: float
 ) -> None:

@@ -1,5 +1,6 @@
 """Scorers tried on planted features over HTTP: one that knows the rules, and one that knows nothing."""
 
+import math
 import re
 
 import numpy as np
@@ -11,11 +12,14 @@ from fixtures.scripted_llm import ScriptedLlm
 from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.qualification.planted import FIRING, PIECE, plant
 from thresher.labeling.qualification.qualify import qualify
+from thresher.labeling.qualification.records import find_qualifications
 from thresher.labeling.qualification.rules import RULE_KINDS, RULES, Rule
 from thresher.labeling.qualification.separation import Tried, separation
 from thresher.labeling.run import label
+from thresher.labeling.scorers.build import judges
 from thresher.labeling.scorers.spec import BootstrapSpec
 from thresher.pipelines.qualification import qualification_lines
+from thresher.storage import open_store
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +83,8 @@ def test_a_scorer_that_knows_the_rules_is_qualified(scripted_llm, label_spec, mo
     # The scripted simulator looks at one word at a time: what depends on its neighbours is out of its reach.
     assert simulation.by_kind["position"].win_rate.value == 0.0
     num_requests = len(scripted_llm.requests)
-    assert qualify(spec) == [detection, simulation]
+    assert list(found) == ["detection", "detection_auroc", "simulation"]
+    assert qualify(spec) == list(found.values())
     assert len(scripted_llm.requests) == num_requests
 
 
@@ -103,7 +108,7 @@ def test_of_generation_and_steering_the_writer_and_the_judge_are_tried(
         "qualification": {"num_texts": 3},
     }
     found = {record.score_type: record for record in qualify(label_spec(**NOTHING_ELSE, **sections))}
-    assert set(found) == {"generation", "steering"}
+    assert set(found) == {"generation", "steering", "steering_auroc"}
     for record in found.values():
         assert record.qualified
         assert record.overall.auroc.value > 0.9
@@ -116,7 +121,7 @@ def test_a_scorer_that_knows_nothing_is_marked_in_every_output(
         features={"selection": sorted(LATENTS)}, detection=SECTIONS["detection"], simulation=None
     )
     untried = label(spec)
-    assert untried.qualified == {"detection": None}
+    assert untried.qualified == {"detection": None, "detection_auroc": None}
     assert {row["qualified"] for row in read_rows(planted_store, untried.scores)} == {None}
 
     record = qualify(spec)[0]  # its rules are other ones: it knows two of the descriptions
@@ -126,10 +131,39 @@ def test_a_scorer_that_knows_nothing_is_marked_in_every_output(
     marked = label(spec)
     assert marked.run_id != untried.run_id
     assert len(scripted_llm.requests) <= num_requests + 1  # the probe: all answers are stored
-    assert marked.qualified == {"detection": False}
+    assert marked.qualified == {"detection": False, "detection_auroc": False}
     rows = read_rows(planted_store, marked.scores)
     assert {(row["state"], row["qualified"]) for row in rows} == {("unqualified", False)}
     assert all(row["value"] is not None for row in rows)
+
+
+def test_a_judge_that_leans_to_yes_is_told_by_the_order_of_its_answers(
+    planted_store, scripted_llm, label_spec, monkeypatch
+) -> None:
+    """It says yes to all, with more certainty where it is right: chance by the one, perfect by the other."""
+    knows(scripted_llm, monkeypatch)
+    says = scripted_llm.expects
+
+    def leans(prompt: str) -> dict[str, float]:
+        said = says(prompt)
+        return {" Yes": math.log(0.6 + 0.1 * math.exp(said[" Yes"])), " No": math.log(0.3)}
+
+    monkeypatch.setattr(scripted_llm, "expects", leans)
+    spec = label_spec(
+        features={"selection": sorted(LATENTS)}, detection=SECTIONS["detection"], simulation=None
+    )
+    by_answer, by_order = qualify(spec)
+    assert (by_answer.score_type, by_order.score_type) == ("detection", "detection_auroc")
+    assert not by_answer.qualified
+    assert by_answer.overall.auroc.value == 0.5
+    assert by_order.qualified
+    assert by_order.overall.auroc.value > 0.95
+    rows = read_rows(planted_store, label(spec).scores)
+    assert {(row["score_type"], row["qualified"]) for row in rows} == {
+        ("detection", False),
+        ("detection_auroc", True),
+    }
+    assert {row["state"] for row in rows if row["score_type"] == "detection_auroc"} == {"ok"}
 
 
 def test_the_table_says_so(scripted_llm, label_spec, tmp_path) -> None:
@@ -138,7 +172,9 @@ def test_the_table_says_so(scripted_llm, label_spec, tmp_path) -> None:
     file.write_text(spec.model_dump_json())
     lines = list(qualification_lines(str(file), []))
     assert lines[0] == "detection by scripted (unstated): NOT qualified"
-    assert [re.split(r"\s+", line.strip())[0] for line in lines[2:]] == ["all", *RULE_KINDS, "near", "far"]
+    first = [re.split(r"\s+", line.strip())[0] for line in lines]
+    table = ["features", "all", *RULE_KINDS, "near", "far"]
+    assert first == ["detection", *table, "detection_auroc", *table]
 
 
 def test_separation_by_hand() -> None:
@@ -160,3 +196,15 @@ def test_plants_are_exemplars() -> None:
     item = plant(RULES[0], 0, 2, seed=1)[0]
     assert isinstance(item, Exemplar)
     assert item.activations_C.dtype == np.float32
+
+
+def test_each_number_of_texts_a_prompt_is_qualified_for_itself(scripted_llm, label_spec) -> None:
+    specs = [
+        label_spec(detection=SECTIONS["detection"] | {"contexts_per_prompt": size}, simulation=None)
+        for size in (1, 2, 3)
+    ]
+    qualify(specs[1])
+    found = [find_qualifications(open_store(spec.root), spec)["detection"] for spec in specs]
+    assert found[0] is found[2] is None
+    assert found[1] is not None
+    assert len({identity.prompt_sha256 for spec in specs for identity in judges(spec).values()}) == 3
