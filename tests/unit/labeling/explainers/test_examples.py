@@ -1,15 +1,14 @@
-"""Every example of an explainer or of scorers is a spec; together they show every method."""
+"""Every example of an explainer is a spec; together they show every method."""
 
 from pathlib import Path
 
 import pytest
 
 from thresher.labeling.explainers.spec import parts_of
-from thresher.labeling.spec import SCORERS, LabelSpec
+from thresher.labeling.spec import LabelSpec
 
 ROOT = Path(__file__).parents[4]
 EXAMPLES = sorted((ROOT / "jobs/configs/label").glob("explain-*.yaml"))
-SCORES = sorted((ROOT / "jobs/configs/label").glob("score-*.yaml"))
 GIVEN = ["root=file:///r", "dictionary=d@1", "corpus=c", "tokenizer=/t"]
 
 
@@ -21,13 +20,6 @@ def load(file: Path) -> LabelSpec:
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
 def test_it_loads(file: Path) -> None:
     assert load(file).root == "file:///r"
-
-
-@pytest.mark.parametrize("file", SCORES, ids=lambda file: file.stem)
-def test_examples_of_scorers_load(file: Path) -> None:
-    subjects = ["generation.model=/m", "steering.model=/m"] if file.stem == "score-generation" else []
-    spec = LabelSpec.load(file, GIVEN + subjects)
-    assert any(getattr(spec, name) is not None for name in SCORERS)
 
 
 def test_every_method_has_an_example() -> None:
