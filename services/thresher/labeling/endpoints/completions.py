@@ -1,4 +1,4 @@
-"""Requests for log-probabilities over POST /v1/completions, and how to read them."""
+"""Requests for log-probabilities over POST /v1/completions, and how to read them and those of a chat."""
 
 import math
 from typing import Any
@@ -70,6 +70,20 @@ def read_first_token_logprobs(choice: dict[str, Any]) -> dict[str, float]:
     first = top[0] if isinstance(top, list) and top else None
     found = {text: _logprob(value) for text, value in (first.items() if isinstance(first, dict) else ())}
     return {text: logprob for text, logprob in found.items() if logprob is not None}
+
+
+def read_first_chat_token_logprobs(choice: dict[str, Any]) -> dict[str, float]:
+    """The same of a chat's answer. Of tokens of one text, as parts of a character may be, the most likely counts."""
+    logprobs = choice.get("logprobs")
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    first = content[0] if isinstance(content, list) and content else None
+    top = first.get("top_logprobs") if isinstance(first, dict) else None
+    found: dict[str, float] = {}
+    for item in top if isinstance(top, list) else ():
+        logprob = _logprob(item.get("logprob")) if isinstance(item, dict) else None
+        if logprob is not None:
+            found[str(item.get("token"))] = max(logprob, found.get(str(item.get("token")), -math.inf))
+    return found
 
 
 def _logprob(value: object) -> float | None:

@@ -19,6 +19,7 @@ from thresher.labeling.scorers import (
 )
 from thresher.labeling.scorers.detection import DetectionScorer
 from thresher.labeling.scorers.embedding import EmbeddingScorer, prefixes_sha256
+from thresher.labeling.scorers.first_token import ABILITIES, Wording
 from thresher.labeling.scorers.fuzzing import FuzzingScorer
 from thresher.labeling.scorers.generation import GenerationScorer
 from thresher.labeling.scorers.intruder import IntruderScorer
@@ -27,7 +28,7 @@ from thresher.labeling.scorers.scorer import Scorer, ScorerIdentity
 from thresher.labeling.scorers.simulation import SimulationScorer
 from thresher.labeling.scorers.simulation_chat import ChatSimulationScorer
 from thresher.labeling.scorers.simulation_tokens import TokenSimulationScorer
-from thresher.labeling.scorers.spec import GenerationSpec, SteeringSpec
+from thresher.labeling.scorers.spec import AskedSpec, GenerationSpec, SteeringSpec
 from thresher.labeling.scorers.steering import SteeringScorer
 from thresher.labeling.spec import LabelSpec
 from thresher.labeling.subject.continuing import Continuing
@@ -87,13 +88,15 @@ def build_scorers(spec: LabelSpec, given: ScorerTools) -> list[Scorer]:
     return scorers
 
 
+WORDINGS: Mapping[str, Wording] = {
+    "fuzzing": fuzzing.WORDING,
+    "intruder": intruder.LABELLED,
+    "steering": steering.WORDING,
+}
 PROMPTS: Mapping[str, str] = {
-    "fuzzing": fuzzing.TEMPLATE.sha256,
-    "intruder": intruder.LABELLED.sha256,
     "simulation": simulation_lines.TEMPLATE.sha256,
     "simulation_tokens": simulation_lines.TEMPLATE.sha256,
     "simulation_chat": simulation_chat.TEMPLATE.sha256,
-    "steering": steering.TEMPLATE.sha256,
     "generation": generation.PROMPT_SHA256,
 }
 """Of the scorers that judge labels, the hash of the words they ask in."""
@@ -127,6 +130,10 @@ def _scorers_that_judge(spec: LabelSpec) -> dict[str, ScorerIdentity]:
         for name, prompt_sha256 in PROMPTS.items()
         if getattr(spec, name) is not None
     }
+    for name, wording in WORDINGS.items():
+        if (section := getattr(spec, name)) is not None:
+            words = wording.of(section.form).sha256
+            found[name] = ScorerIdentity(name, spec.endpoint.model, spec.endpoint.revision, words)
     if spec.detection is not None:
         words = detection.prompt_sha256(spec.detection)
         found["detection"] = ScorerIdentity("detection", spec.endpoint.model, spec.endpoint.revision, words)
@@ -138,20 +145,30 @@ def _scorers_that_judge(spec: LabelSpec) -> dict[str, ScorerIdentity]:
 
 def scorer_needs(spec: LabelSpec) -> list[Need]:
     """The log-probabilities that the scorers read."""
-    reading = {
-        "detection": spec.detection,
+    is_joint = spec.detection is not None and spec.detection.contexts_per_prompt > 1
+    asked: dict[str, AskedSpec | None] = {
+        "detection": None if is_joint else spec.detection,
         "fuzzing": spec.fuzzing,
         "intruder": spec.intruder,
         "intruder_blind": spec.intruder_blind,
-        "simulation_tokens": spec.simulation_tokens,
         "steering": spec.steering,
     }
     needs = [
-        Need("logprobs", f"{section}.num_logprobs", found.num_logprobs, f"set {section} to null")
-        for section, found in reading.items()
+        Need(
+            ABILITIES[found.form],
+            f"{section}.num_logprobs",
+            found.num_logprobs,
+            f"try another {section}.form, or set {section} to null",
+        )
+        for section, found in asked.items()
         if found is not None
     ]
-    if spec.detection is not None and spec.detection.contexts_per_prompt > 1:
+    if spec.simulation_tokens is not None:
+        amount = spec.simulation_tokens.num_logprobs
+        needs.append(
+            Need("logprobs", "simulation_tokens.num_logprobs", amount, "set simulation_tokens to null")
+        )
+    if spec.detection is not None and is_joint:
         amount = spec.detection.num_logprobs
         needs.append(
             Need("prompt_logprobs", "detection.num_logprobs", amount, "ask about one text at a time")

@@ -13,33 +13,35 @@ import numpy as np
 
 from thresher.contracts.exemplars import HARD_NEGATIVE_KINDS, SILENT_KINDS, ExemplarKind
 from thresher.contracts.ids import sha256_hex
-from thresher.labeling.endpoints.completions import (
-    first_token_request,
-    prompt_logprobs_request,
-    read_first_token_logprobs,
-    read_prompt_logprobs_by_text,
-)
+from thresher.labeling.endpoints.completions import prompt_logprobs_request, read_prompt_logprobs_by_text
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.requests import Answer, ModelRequest
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.ledger.exchange import Exchange
+from thresher.labeling.scorers.first_token import FirstTokenQuestion, load_wording
 from thresher.labeling.scorers.observations import Observations
 from thresher.labeling.scorers.reading import Reading, Sampling, Trial, single_trials, verdict
 from thresher.labeling.scorers.scorer import ask_all
 from thresher.labeling.scorers.spec import DetectionSpec
 from thresher.labeling.scorers.statistics import balanced_accuracy, yes_or_no
 from thresher.labeling.scorers.yes_no import yes_share
+from thresher.labeling.shown_text import one_line
 from thresher.labeling.templates import load_template
 
-TEMPLATE, JOINT_TEMPLATE = load_template("detection-v1"), load_template("detection-joint-v1")
+WORDING, JOINT_TEMPLATE = (
+    load_wording("detection-v2", "detection-chat-v1"),
+    load_template("detection-joint-v1"),
+)
 MARK = " ?"
 
 
 def prompt_sha256(spec: DetectionSpec) -> str:
     """Of the words asked in; each number of texts is another: what bears five may be lost among twenty."""
     size = spec.contexts_per_prompt
-    return TEMPLATE.sha256 if size == 1 else sha256_hex(f"{JOINT_TEMPLATE.sha256} {size}".encode())
+    return (
+        WORDING.of(spec.form).sha256 if size == 1 else sha256_hex(f"{JOINT_TEMPLATE.sha256} {size}".encode())
+    )
 
 
 class DetectionScorer:
@@ -53,6 +55,7 @@ class DetectionScorer:
     ) -> None:
         self._spec, self._tokenizer, self._exchange, self._sampling = spec, tokenizer, exchange, sampling
         self.prompt_sha256 = prompt_sha256(spec)
+        self._question = FirstTokenQuestion(spec, WORDING, tokenizer, exchange.endpoint, self.name)
 
     @property
     def endpoint(self) -> EndpointSpec:
@@ -84,7 +87,7 @@ class DetectionScorer:
         said = {
             trial.number: share
             for (request, about), answer in zip(asked, answers, strict=True)
-            for trial, share in zip(about, _yes_shares(request, answer), strict=True)
+            for trial, share in zip(about, self._yes_shares(request, answer), strict=True)
         }
         return [
             verdict(trial, trial.contexts[0].kind not in SILENT_KINDS, said[trial.number]) for trial in trials
@@ -102,34 +105,30 @@ class DetectionScorer:
         """Requests, each with the trials it asks about; within a prompt in random order, which else would tell."""
         size = self._spec.contexts_per_prompt
         if size == 1:
-            return [(self._request(label, trial.contexts[0]), [trial]) for trial in trials]
+            return [
+                (
+                    self._question.request(label=one_line(label), context=one_line(trial.contexts[0].text)),
+                    [trial],
+                )
+                for trial in trials
+            ]
         mixed = [
             trials[index] for index in np.random.default_rng(self._sampling.seed).permutation(len(trials))
         ]
         groups = [mixed[start : start + size] for start in range(0, len(mixed), size)]
         return [(self._joint_request(label, group), group) for group in groups]
 
-    def _request(self, label: str, context: Exemplar) -> ModelRequest:
-        prompt = self._tokenizer.start()
-        self._tokenizer.add(prompt, [TEMPLATE.fill(label=label, context=_line(context))])
-        return first_token_request(self._exchange.endpoint, prompt, self._spec.num_logprobs, self.name)
-
     def _joint_request(self, label: str, trials: Sequence[Trial]) -> ModelRequest:
         prompt = self._tokenizer.start()
-        self._tokenizer.add(prompt, [JOINT_TEMPLATE.fill(label=" ".join(label.split())), "\n"])
+        self._tokenizer.add(prompt, [JOINT_TEMPLATE.fill(label=one_line(label)), "\n"])
         for trial in trials:
-            self._tokenizer.add(prompt, [f"Text: {_line(trial.contexts[0])}\n", "Answer:"])
+            self._tokenizer.add(prompt, [f"Text: {one_line(trial.contexts[0].text)}\n", "Answer:"])
             self._tokenizer.mark(prompt, MARK)
             self._tokenizer.add(prompt, ["\n"])
         return prompt_logprobs_request(self._exchange.endpoint, prompt, self._spec.num_logprobs, self.name)
 
-
-def _line(context: Exemplar) -> str:
-    return " ".join(context.text.split())
-
-
-def _yes_shares(request: ModelRequest, answer: Answer) -> list[float | None]:
-    if not request.read_positions:
-        return [yes_share(read_first_token_logprobs(answer.choice))]
-    found = (read_prompt_logprobs_by_text(answer.choice, position) for position in request.read_positions)
-    return [yes_share(logprob_by_text) for logprob_by_text in found]
+    def _yes_shares(self, request: ModelRequest, answer: Answer) -> list[float | None]:
+        if not request.read_positions:
+            return [yes_share(self._question.read(answer))]
+        found = (read_prompt_logprobs_by_text(answer.choice, position) for position in request.read_positions)
+        return [yes_share(logprob_by_text) for logprob_by_text in found]

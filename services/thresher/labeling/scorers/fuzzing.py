@@ -12,21 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from thresher.contracts.exemplars import ExemplarKind
-from thresher.labeling.endpoints.completions import first_token_request, read_first_token_logprobs
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.requests import ModelRequest
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.ledger.exchange import Exchange
+from thresher.labeling.scorers.first_token import FirstTokenQuestion, load_wording
 from thresher.labeling.scorers.observations import Observations
 from thresher.labeling.scorers.reading import Reading, Sampling, Trial, single_trials, verdict
 from thresher.labeling.scorers.scorer import ask_all
 from thresher.labeling.scorers.spec import FuzzingSpec
 from thresher.labeling.scorers.statistics import yes_or_no
 from thresher.labeling.scorers.yes_no import yes_share
-from thresher.labeling.templates import load_template
+from thresher.labeling.shown_text import one_line
 
-TEMPLATE = load_template("fuzzing-v1")
+WORDING = load_wording("fuzzing-v1", "fuzzing-chat-v1")
 
 
 class FuzzingScorer:
@@ -34,12 +34,13 @@ class FuzzingScorer:
 
     name = "fuzzing"
     uses_label = True
-    prompt_sha256 = TEMPLATE.sha256
 
     def __init__(
         self, spec: FuzzingSpec, tokenizer: PromptTokenizer, exchange: Exchange, sampling: Sampling
     ) -> None:
-        self._spec, self._tokenizer, self._exchange, self._sampling = spec, tokenizer, exchange, sampling
+        self._spec, self._exchange, self._sampling = spec, exchange, sampling
+        self.prompt_sha256 = WORDING.of(spec.form).sha256
+        self._question = FirstTokenQuestion(spec, WORDING, tokenizer, exchange.endpoint, self.name)
 
     @property
     def endpoint(self) -> EndpointSpec:
@@ -61,7 +62,7 @@ class FuzzingScorer:
     async def observe(self, label: str, trials: Sequence[Trial]) -> list[Reading]:
         answers = await ask_all(self._exchange, self.requests(label, trials))
         return [
-            verdict(trial, self._is_right(trial), yes_share(read_first_token_logprobs(answer.choice)))
+            verdict(trial, self._is_right(trial), yes_share(self._question.read(answer)))
             for trial, answer in zip(trials, answers, strict=True)
         ]
 
@@ -72,10 +73,8 @@ class FuzzingScorer:
         context = trial.contexts[0]
         fires_C = context.activations_C > 0
         marked_C = fires_C if self._is_right(trial) else self._others(context, fires_C)
-        text = marked_words(context.tokens, marked_C)
-        prompt = self._tokenizer.start()
-        self._tokenizer.add(prompt, [TEMPLATE.fill(label=label, context=text)])
-        return first_token_request(self._exchange.endpoint, prompt, self._spec.num_logprobs, self.name)
+        text = one_line(marked_words(context.tokens, marked_C))
+        return self._question.request(label=one_line(label), context=text)
 
     def _is_right(self, trial: Trial) -> bool:
         share = self._spec.num_right / (self._spec.num_right + self._spec.num_wrong)

@@ -11,21 +11,22 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from thresher.contracts.exemplars import FIRING_KINDS, HARD_NEGATIVE_KINDS, SILENT_KINDS, ExemplarKind
-from thresher.labeling.endpoints.completions import first_token_request, read_first_token_logprobs
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.requests import ModelRequest
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.exemplars.contexts import choose_kinds
 from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.ledger.exchange import Exchange
+from thresher.labeling.scorers.first_token import FirstTokenQuestion, load_wording
 from thresher.labeling.scorers.observations import Observations
 from thresher.labeling.scorers.reading import Reading, Sampling, Trial, verdict
 from thresher.labeling.scorers.scorer import ask_all
 from thresher.labeling.scorers.spec import IntruderSpec
 from thresher.labeling.scorers.statistics import accuracy
-from thresher.labeling.templates import load_template
+from thresher.labeling.shown_text import one_line
 
-LABELLED, BLIND = load_template("intruder-v2"), load_template("intruder-blind-v2")
+LABELLED = load_wording("intruder-v2", "intruder-chat-v1")
+BLIND = load_wording("intruder-blind-v2", "intruder-blind-chat-v1")
 NUM_TEXTS = 5
 LETTERS = "ABCDE"  # a digit after a space is two tokens for some tokenizers, a letter is one
 
@@ -42,10 +43,11 @@ class IntruderScorer:
         *,
         blind: bool = False,
     ) -> None:
-        self._spec, self._tokenizer, self._exchange, self._sampling = spec, tokenizer, exchange, sampling
+        self._spec, self._exchange, self._sampling = spec, exchange, sampling
         self.name, self.uses_label = ("intruder_blind", False) if blind else ("intruder", True)
-        self._template = BLIND if blind else LABELLED
-        self.prompt_sha256 = self._template.sha256
+        wording = BLIND if blind else LABELLED
+        self.prompt_sha256 = wording.of(spec.form).sha256
+        self._question = FirstTokenQuestion(spec, wording, tokenizer, exchange.endpoint, self.name)
 
     @property
     def endpoint(self) -> EndpointSpec:
@@ -80,7 +82,7 @@ class IntruderScorer:
     async def observe(self, label: str, trials: Sequence[Trial]) -> list[Reading]:
         answers = await ask_all(self._exchange, self.requests(label, trials))
         return [
-            self._reading(trial, chosen_place(read_first_token_logprobs(answer.choice)))
+            self._reading(trial, chosen_place(self._question.read(answer)))
             for trial, answer in zip(trials, answers, strict=True)
         ]
 
@@ -93,12 +95,9 @@ class IntruderScorer:
 
     def _request(self, label: str, trial: Trial) -> ModelRequest:
         texts = "\n".join(
-            f"{LETTERS[index]}. {' '.join(context.text.split())}"
-            for index, context in enumerate(trial.contexts)
+            f"{LETTERS[index]}. {one_line(context.text)}" for index, context in enumerate(trial.contexts)
         )
-        prompt = self._tokenizer.start()
-        self._tokenizer.add(prompt, [self._template.fill(label=label, texts=texts)])
-        return first_token_request(self._exchange.endpoint, prompt, self._spec.num_logprobs, self.name)
+        return self._question.request(label=one_line(label), texts=texts)
 
 
 def chosen_place(logprob_by_text: Mapping[str, float]) -> int | None:

@@ -9,6 +9,9 @@ from thresher.contracts.errors import SpecError
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.subject.spec import SubjectSpec
 
+Form = Literal["completion", "chat"]
+"""How a question of one word is put to a model."""
+
 
 class BootstrapSpec(Spec):
     """Confidence intervals, with a standard error from resampled documents."""
@@ -66,7 +69,17 @@ class ChatSimulationSpec(SimulatedSpec):
     """Simulation through a chat, without log-probabilities: a list of whole numbers."""
 
 
-class DetectionSpec(Spec):
+class AskedSpec(Spec):
+    """A question that is answered by one word, read from log-probabilities."""
+
+    form: Form = "chat"
+    """How it is put: as a turn of a chat, or as the end of a plain text with examples, for models without a chat
+    template. The endpoint gives log-probabilities over /v1/chat/completions or /v1/completions."""
+    num_logprobs: Annotated[int, Field(ge=2)] = 20
+    """Most likely first tokens that are searched for the answer. Many services allow 20, some 5."""
+
+
+class DetectionSpec(AskedSpec):
     """Detection scoring: does the label apply to this text, yes or no."""
 
     num_active: Annotated[int, Field(ge=1)] = 5
@@ -81,11 +94,9 @@ class DetectionSpec(Spec):
     contexts_per_prompt: Annotated[int, Field(ge=1)] = 1
     """Contexts asked about by one request. More take fewer calls and tokens, but need an endpoint that returns prompt
     log-probabilities, as vLLM does, and a model that is not confused by the texts before."""
-    num_logprobs: Annotated[int, Field(ge=2)] = 20
-    """Most likely first tokens that are searched for a yes or a no."""
 
 
-class FuzzingSpec(Spec):
+class FuzzingSpec(AskedSpec):
     """Fuzzing: are the marked words of a text what the label describes."""
 
     num_right: Annotated[int, Field(ge=1)] = 5
@@ -94,11 +105,9 @@ class FuzzingSpec(Spec):
     """Contexts in which other words are marked, as many as it fires on."""
     tokens_per_context: Annotated[int, Field(ge=2)] = 20
     """Tokens of each context, cut around the peak."""
-    num_logprobs: Annotated[int, Field(ge=2)] = 20
-    """Most likely first tokens that are searched for a yes or a no."""
 
 
-class IntruderSpec(Spec):
+class IntruderSpec(AskedSpec):
     """Which of five texts does not belong."""
 
     num_trials: Annotated[int, Field(ge=2)] = 5
@@ -107,8 +116,6 @@ class IntruderSpec(Spec):
     """Take intruders in which one would expect it to fire, where the features artifact has such."""
     tokens_per_context: Annotated[int, Field(ge=2)] = 20
     """Tokens of each context, cut around the peak."""
-    num_logprobs: Annotated[int, Field(ge=2)] = 20
-    """Most likely first tokens that are searched for a letter."""
 
 
 class EmbeddingSpec(Spec):
@@ -173,7 +180,7 @@ NEUTRAL_PROMPTS = (
 )
 
 
-class SteeringSpec(SubjectSpec):
+class SteeringSpec(AskedSpec, SubjectSpec):
     """Steering: do texts show what the label says once the feature is added to the model's stream."""
 
     prompts: Annotated[tuple[str, ...], Field(min_length=2)] = NEUTRAL_PROMPTS
@@ -187,8 +194,6 @@ class SteeringSpec(SubjectSpec):
     """Tokens that follow a prompt."""
     num_controls: Annotated[int, Field(ge=1)] = 16
     """Other features that are drawn once for a run; each prompt of a feature is continued with one of them too."""
-    num_logprobs: Annotated[int, Field(ge=2)] = 20
-    """Most likely first tokens that are searched for a yes or a no."""
 
     @model_validator(mode="after")
     def _prompts_suffice(self) -> Self:

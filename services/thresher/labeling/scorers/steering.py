@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from thresher.labeling.endpoints.completions import first_token_request, read_first_token_logprobs
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.requests import ModelRequest
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.ledger.exchange import Exchange
+from thresher.labeling.scorers.first_token import FirstTokenQuestion, load_wording
 from thresher.labeling.scorers.observations import Observations
 from thresher.labeling.scorers.reading import Reading, Sampling, Trial
 from thresher.labeling.scorers.scorer import all_of, ask_all
@@ -25,9 +25,8 @@ from thresher.labeling.scorers.statistics import yes_or_no
 from thresher.labeling.scorers.yes_no import yes_share
 from thresher.labeling.shown_text import one_line
 from thresher.labeling.subject.continuing import Continuing
-from thresher.labeling.templates import load_template
 
-TEMPLATE = load_template("steering-v1")
+WORDING = load_wording("steering-v1", "steering-chat-v1")
 CHARACTERS_A_TOKEN = 8
 """Of a text that is not written yet, more than tokens have in the mean."""
 
@@ -37,7 +36,6 @@ class SteeringScorer:
 
     name = "steering"
     uses_label = True
-    prompt_sha256 = TEMPLATE.sha256
 
     def __init__(
         self,
@@ -47,8 +45,9 @@ class SteeringScorer:
         sampling: Sampling,
         continuing: Continuing,
     ) -> None:
-        self._spec, self._tokenizer, self._exchange = spec, tokenizer, exchange
-        self._sampling, self._continuing = sampling, continuing
+        self._spec, self._exchange, self._sampling, self._continuing = spec, exchange, sampling, continuing
+        self.prompt_sha256 = WORDING.of(spec.form).sha256
+        self._question = FirstTokenQuestion(spec, WORDING, tokenizer, exchange.endpoint, self.name)
 
     @property
     def endpoint(self) -> EndpointSpec:
@@ -88,11 +87,9 @@ class SteeringScorer:
         answers = await ask_all(self._exchange, [self._request(label, shown[place]) for place in places])
         predicted_N = np.full(2, np.nan)
         for place, answer in zip(places, answers, strict=True):
-            share = yes_share(read_first_token_logprobs(answer.choice))
+            share = yes_share(self._question.read(answer))
             predicted_N[place] = np.nan if share is None else share
         return Reading(trial.document, np.array([1.0, 0.0]), predicted_N)
 
     def _request(self, label: str, text: str) -> ModelRequest:
-        prompt = self._tokenizer.start()
-        self._tokenizer.add(prompt, [TEMPLATE.fill(label=" ".join(label.split()), context=text)])
-        return first_token_request(self._exchange.endpoint, prompt, self._spec.num_logprobs, self.name)
+        return self._question.request(label=one_line(label), context=text)

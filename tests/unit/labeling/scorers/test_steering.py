@@ -42,9 +42,7 @@ def test_right_labels_tell_steered_texts_from_others(planted_store, scripted_llm
     assert all(row["lift"] >= 0.5 and row["lift_low"] < row["lift"] for row in own)
     # A shuffled label is wrong about steered texts, and right about those controls that are its own feature's.
     assert all(row["value"] <= 0.5 for row in rows if row["shuffled"])
-    prompts = [
-        scripted_llm.tokenizer.decode(body["prompt"]) for body in scripted_llm.requests if "logprobs" in body
-    ]
+    prompts = [body["messages"][0]["content"] for body in scripted_llm.requests if "logprobs" in body]
     assert any("Text: I think that ship ship ship ship\n" in prompt for prompt in prompts)
 
 
