@@ -91,6 +91,8 @@ class NoisyLlm(ScriptedLlm):
                 "fuzzing" if "marked words" in "".join(map(self.piece, body["prompt"][:40])) else "detection"
             )
         asked = body["messages"][-1]["content"]
+        if "logprobs" in body:
+            return "fuzzing" if "marked with" in asked else "detection"
         if asked.startswith("Latent explanation:"):
             return "fuzz" if "<<" in body["messages"][0]["content"] else "detection"
         return "simulation" if asked.startswith('{"to_find"') else "explain"
