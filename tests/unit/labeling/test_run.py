@@ -103,7 +103,7 @@ def test_positions_without_digits_are_unparsed(planted_store, scripted_llm, labe
 def test_budget_stops_and_a_larger_one_goes_on(planted_store, scripted_llm, label_spec) -> None:
     other_model = {"revision": "other"}  # whose answers are none of ours
     free = label(label_spec(features={"count": 2}, endpoint=other_model))
-    limit = (free.num_prompt_tokens + free.num_completion_tokens) // 2
+    limit = (free.num_prompt_tokens + free.num_completion_tokens) * 3 // 4
     stopped = label(label_spec(features={"count": 2}, budget={"max_tokens": limit}))
     states = [row["state"] for row in read_rows(planted_store, stopped.scores)]
     assert 0 < states.count("over_budget") < len(states)
