@@ -13,7 +13,7 @@ import numpy as np
 
 from thresher.labeling.endpoints.completions import read_first_token_logprobs
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
-from thresher.labeling.scorers.detection import TEMPLATE
+from thresher.labeling.scorers.detection import WORDING
 from thresher.labeling.scorers.yes_no import yes_share
 from thresher.labeling.shuffling import similar_partners
 
@@ -77,7 +77,7 @@ class Judge:
         """1 for yes, 0 for no, a half where the answer is neither."""
         text = " ".join("".join(window["tokens"]).split())
         prompt = self._tokenizer.start()
-        self._tokenizer.add(prompt, [TEMPLATE.fill(label=label, context=text)])
+        self._tokenizer.add(prompt, [WORDING.completion.fill(label=label, context=text)])
         body = {
             "model": self._model,
             "prompt": prompt.ids,

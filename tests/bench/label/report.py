@@ -83,7 +83,7 @@ def print_widths(runs: Mapping[str, dict[str, Any]], num_latents: int, seed: int
         f"for {REFERENCE_WIDTH:g}",
         "tokens for it",
     )
-    print(f"\n{'':<{NAME_WIDTH}}{'score':<12}" + "".join(f"{head:>14}" for head in heads))
+    print(f"\n{'':<{NAME_WIDTH}}{'score':<18}" + "".join(f"{head:>14}" for head in heads))
     rows = []
     for name, run in runs.items():
         if "failed" in run:
@@ -102,7 +102,7 @@ def print_widths(runs: Mapping[str, dict[str, Any]], num_latents: int, seed: int
                 _number(row["calls_for_width"], ",.1f"),
                 _number(row["tokens_for_width"], ",.0f"),
             )
-            print(f"{name:<{NAME_WIDTH}}{score_type:<12}" + "".join(f"{cell:>14}" for cell in cells))
+            print(f"{name:<{NAME_WIDTH}}{score_type:<18}" + "".join(f"{cell:>14}" for cell in cells))
     return rows
 
 
@@ -120,8 +120,9 @@ def _width_row(run: dict[str, Any], score_type: str, num_latents: int, seed: int
     server = run.get("server")
     if server is None or not found["width"]:
         return found | dict.fromkeys(("calls", "calls_for_width", "tokens_for_width"))
-    calls = server["num_calls"][score_type] / num_latents
-    tokens = sum(server[f"{kind}_tokens"][score_type] for kind in ("prompt", "completion")) / num_latents
+    asked_for = score_type.removesuffix("_auroc")  # of the same answers
+    calls = server["num_calls"][asked_for] / num_latents
+    tokens = sum(server[f"{kind}_tokens"][asked_for] for kind in ("prompt", "completion")) / num_latents
     needed = calls_for_width(calls, found["width"])
     return found | {
         "calls": calls,
