@@ -39,6 +39,7 @@ MAX_AGE_UNSTATED = timedelta(hours=24)
 ROWS_PER_FILE = 4096
 KEY_LENGTH = 16
 MAX_MOVES = 5
+"""Of an answer, by other processes, while it is looked for."""
 
 
 @dataclass(frozen=True)
