@@ -29,19 +29,17 @@ from thresher.labeling.scorers.yes_no import yes_share
 from thresher.labeling.shown_text import one_line
 from thresher.labeling.templates import load_template
 
-WORDING, JOINT_TEMPLATE = (
-    load_wording("detection-v2", "detection-chat-v1"),
-    load_template("detection-joint-v1"),
-)
+WORDING = load_wording("detection-v2", "detection-chat-v1")
+JOINT_TEMPLATE = load_template("detection-joint-v1")
 MARK = " ?"
 
 
 def prompt_sha256(spec: DetectionSpec) -> str:
     """Of the words asked in; each number of texts is another: what bears five may be lost among twenty."""
     size = spec.contexts_per_prompt
-    return (
-        WORDING.of(spec.form).sha256 if size == 1 else sha256_hex(f"{JOINT_TEMPLATE.sha256} {size}".encode())
-    )
+    if size == 1:
+        return WORDING.of(spec.form).sha256
+    return sha256_hex(f"{JOINT_TEMPLATE.sha256} {size}".encode())
 
 
 class DetectionScorer:

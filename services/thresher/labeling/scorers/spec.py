@@ -93,7 +93,8 @@ class DetectionSpec(AskedSpec):
     """Tokens of each context, cut around the peak."""
     contexts_per_prompt: Annotated[int, Field(ge=1)] = 1
     """Contexts asked about by one request. More take fewer calls and tokens, but need an endpoint that returns prompt
-    log-probabilities, as vLLM does, and a model that is not confused by the texts before."""
+    log-probabilities, as vLLM does, and a model that is not confused by the texts before. They are a plain text,
+    whatever `form` says."""
 
 
 class FuzzingSpec(AskedSpec):
