@@ -177,9 +177,16 @@ def _engine_args(spec: HarvestSpec, sequence_length: int) -> Any:
         distributed_executor_backend=_executor(spec, is_cpu=is_cpu),
         worker_cls=CPU_WORKER if is_cpu else GPU_WORKER,
         additional_config={SPEC_KEY: spec.model_dump_json()},
+        ir_op_priority=_norm_priority() if is_cpu else {},
         disable_log_stats=True,
         seed=0,
     )
+
+
+def _norm_priority() -> dict[str, list[str]]:
+    from thresher.harvest.cpu_kernels import NORM_PRIORITY  # registers them in this process
+
+    return NORM_PRIORITY
 
 
 def _executor(spec: HarvestSpec, *, is_cpu: bool) -> str | None:
