@@ -8,20 +8,27 @@ import sys
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import thresher
 from thresher.activations.sequences import open_sequences
+from thresher.catalog import open_catalog
+from thresher.catalog.browse import list_dictionaries
+from thresher.contracts import paths
+from thresher.contracts.manifests import NightlyManifest
 from thresher.runtime.local.processes import (
     LOOPBACK,
     free_port,
     start_process,
     wait_until_healthy,
 )
-from thresher.storage import open_store
+from thresher.storage import ObjectStore, open_store
+from thresher.storage.artifacts import read_record
 
 pytestmark = pytest.mark.real
 
@@ -203,6 +210,51 @@ def test_the_corpus_stage_runs_on_the_cluster(
     refused = submitted(cluster, "corpus", JOBS, spec, ["max_tokens=none"])
     assert refused.returncode == 2
     assert "max_tokens" in refused.stdout
+
+
+def test_a_night_runs_on_the_cluster_with_its_workers(
+    cluster: Cluster, planted_dictionary: ObjectStore, nightly_spec, scripted_llm, tmp_path: Path
+) -> None:
+    spec, catalog = tmp_path / "nightly.yaml", f"sqlite:///{tmp_path}/catalog.db"
+    spec.write_text(nightly_spec().model_dump_json())
+    submit = partial(
+        submitted,
+        cluster,
+        "nightly",
+        JOBS,
+        spec,
+        options="pass_env=['THRESHER_CATALOG']",
+        THRESHER_CATALOG=catalog,
+    )
+    done = submit(["label.workers=2"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "# Night " in done.stdout
+    assert "- ok: 4" in done.stdout
+    night = the_night(planted_dictionary, done.stdout.split()[-1])
+    assert night.states == {"ok": 4}
+    assert ended_actors(cluster).count("LabelWorker") == 2
+    with closing(open_catalog(catalog)) as opened:
+        [dictionary] = list_dictionaries(opened)
+    assert dictionary.num_labelled == 4
+    num_requests = len(scripted_llm.requests)
+    again = submit([])
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert the_night(planted_dictionary, again.stdout.split()[-1]).batches == []
+    assert len(scripted_llm.requests) == num_requests, "nothing is asked where nothing needs work"
+
+
+def the_night(store: ObjectStore, night_id: str) -> NightlyManifest:
+    return read_record(store, paths.manifest(paths.nightly(night_id)), NightlyManifest)
+
+
+def ended_actors(cluster: Cluster) -> list[str]:
+    """Classes of the actors that the cluster knows to have ended."""
+    code = (
+        "from ray.util.state import list_actors\n"
+        f"found = list_actors({cluster.url!r}, filters=[('state', '=', 'DEAD')])\n"
+        "print(*(actor.class_name for actor in found))"
+    )
+    return run_python(cluster, code).stdout.split()
 
 
 def test_a_wrong_token_is_refused_in_words(cluster: Cluster, jobs: Path, spec: Path, tmp_path: Path) -> None:

@@ -87,8 +87,7 @@ class Workshop:
         found: dict[str, Capabilities] = {}
         for client in self._exchanges.clients:
             needs = explainer_needs(self._spec.explainer, client.spec, self._spec.endpoint)
-            if client.spec == self._spec.endpoint:
-                needs += scorer_needs(self._spec)
+            needs += scorer_needs(self._spec, client.spec)
             card = await check_model(client)
             chats = client.spec == self._spec.explainer_endpoint
             made = await probe(client, card, self._run.tokenizer, needs, chats=chats)

@@ -51,6 +51,8 @@ class Capabilities(Record):
     """It keeps a chat's answer to a JSON schema."""
     json_object: bool | None = None
     """It keeps a chat's answer to JSON."""
+    embeddings: bool | None = None
+    """It embeds texts."""
     ten_is_one_token: bool
     """By the tokenizer: activations are simulated on levels 0 to 10, else 0 to 9."""
     reports_usage: bool | None = None

@@ -7,7 +7,7 @@ from typing import Literal
 from thresher.contracts.errors import SpecError
 from thresher.contracts.manifests import Capabilities
 
-Ability = Literal["prompt_logprobs", "logprobs", "chat_logprobs", "json_schema", "json_object"]
+Ability = Literal["prompt_logprobs", "logprobs", "chat_logprobs", "json_schema", "json_object", "embeddings"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ MENDS: dict[Ability, str] = {
     "chat_logprobs": "log-probabilities over /v1/chat/completions: lower it",
     "json_schema": "answers kept to a JSON schema: serve the model with one that does, as vLLM",
     "json_object": "answers kept to JSON: serve the model with one that does, as vLLM",
+    "embeddings": "embeddings: name a model that is served as one (vLLM: --runner pooling)",
 }
 
 
@@ -43,6 +44,7 @@ def found_amount(capabilities: Capabilities, ability: Ability) -> int:
         "chat_logprobs": capabilities.max_chat_logprobs,
         "json_schema": capabilities.json_schema,
         "json_object": capabilities.json_object,
+        "embeddings": capabilities.embeddings,
     }[ability]
     return int(found or 0)
 

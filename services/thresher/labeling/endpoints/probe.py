@@ -99,7 +99,7 @@ class _Prober:
         """How much of it there is."""
         if ability.endswith("logprobs"):
             return await self.most(ability, needed)
-        return int(await self.works(ability))
+        return int(await (self.embeds() if ability == "embeddings" else self.works(ability)))
 
     async def most(self, ability: Ability, amount: int) -> int:
         """The largest number of log-probabilities it gives: what is needed, more if more work, else what works."""
@@ -144,6 +144,13 @@ class _Prober:
         except RequestFailedError:
             return False
         return str(answer.choice["message"].get("content") or "").lstrip().startswith("{")
+
+    async def embeds(self) -> bool:
+        try:
+            await self._ask({"input": [PROBE_TEXT]})
+        except RequestFailedError:
+            return False
+        return True
 
     async def context_by_error(self) -> int | None:
         """From what it says to an answer longer than anything. One that does not refuse stops at the first word."""

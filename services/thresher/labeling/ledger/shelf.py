@@ -23,6 +23,8 @@ PREFIX_DIGITS = 2
 MAX_FILES_IN_BUCKET = 8
 MAX_BYTES_PER_BATCH = 256 << 20
 MAX_CACHED_HASHES = 4_000_000  # 64 bytes each
+MAX_LISTINGS = 10
+"""Of one bucket; a store whose lists go on naming what it does not have is at fault itself."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +81,16 @@ class AnswerShelf:
     def _read_bucket(self, prefix: str) -> list[_File]:
         """Listed again if a listed file is gone: it may be part of one that was not listed yet."""
         known: dict[str, _File] = {}
-        while True:
+        for listing in range(1, MAX_LISTINGS + 1):
             listed = [info.key for info in self._store.list(f"{self._folder}/{prefix}/")]
             try:
                 for key in listed:
                     known[key] = known.get(key) or self._read_file(key)
+                break
             except ObjectMissingError:
-                continue
-            return [known[key] for key in listed]
+                if listing == MAX_LISTINGS:
+                    raise
+        return [known[key] for key in listed]
 
     def _read_file(self, key: str) -> _File:
         column = read_table(self._store, key, ["request_sha256"])["request_sha256"]

@@ -59,8 +59,7 @@ async def _qualify(store: ObjectStore, spec: LabelSpec) -> list[QualificationRec
         roots: dict[str, str | None] = {}
         for client in exchanges.clients:
             card = await check_model(client)
-            needs = scorer_needs(spec) if client.spec == spec.endpoint else []
-            await probe(client, card, tokenizer, needs)
+            await probe(client, card, tokenizer, scorer_needs(spec, client.spec))
             roots[client.spec.model] = card.root
         ledgers = exchanges.open_ledgers(lambda endpoint: open_ledger(store, endpoint, roots, RUN_ID))
         tried = [found[scorer.name] or await _try(store, spec, scorer) for scorer in scorers]

@@ -143,8 +143,16 @@ def _scorers_that_judge(spec: LabelSpec) -> dict[str, ScorerIdentity]:
     return found
 
 
-def scorer_needs(spec: LabelSpec) -> list[Need]:
-    """The log-probabilities that the scorers read."""
+def scorer_needs(spec: LabelSpec, asked: EndpointSpec) -> list[Need]:
+    """What the scorers that ask an endpoint need of it."""
+    needs = _judge_needs(spec) if asked == spec.endpoint else []
+    if spec.embedding is not None and asked == spec.embedding.endpoint:
+        needs.append(Need("embeddings", "embedding", 1, "set embedding to null"))
+    return needs
+
+
+def _judge_needs(spec: LabelSpec) -> list[Need]:
+    """The log-probabilities that judges are read by."""
     is_joint = spec.detection is not None and spec.detection.contexts_per_prompt > 1
     asked: dict[str, AskedSpec | None] = {
         "detection": None if is_joint else spec.detection,

@@ -24,7 +24,7 @@ from thresher.labeling.scorers.scorer import ask_all
 from thresher.labeling.scorers.spec import FuzzingSpec
 from thresher.labeling.scorers.statistics import yes_or_no
 from thresher.labeling.scorers.yes_no import yes_share
-from thresher.labeling.shown_text import one_line
+from thresher.labeling.shown_text import LOOKALIKES, one_line
 
 WORDING = load_wording("fuzzing-v1", "fuzzing-chat-v1")
 
@@ -96,7 +96,7 @@ class FuzzingScorer:
 def marked_words(tokens: Sequence[str], marked_C: npt.NDArray[np.bool_]) -> str:
     """One line, marked tokens in guillemets."""
     pieces = []
-    for token, marked in zip(tokens, marked_C, strict=True):
+    for token, marked in zip((token.translate(LOOKALIKES) for token in tokens), marked_C, strict=True):
         word = token.strip()
         pieces.append(token.replace(word, f"«{word}»", 1) if marked and word else token)
     return " ".join("".join(pieces).split())

@@ -75,6 +75,14 @@ def test_json_mode(scripted_llm, found) -> None:
         found(("json_schema", 1))
 
 
+def test_embeddings(scripted_llm, found) -> None:
+    assert found(("embeddings", 1)).embeddings
+    scripted_llm.embedding_mode = False
+    with pytest.raises(SpecError, match=r"gives no such embeddings: .*--runner pooling.*set a to null"):
+        found(("embeddings", 1))
+    assert scripted_llm.requests == []
+
+
 def test_the_context_is_read_from_an_error_where_the_list_says_nothing(scripted_llm, found) -> None:
     scripted_llm.max_model_len = None
     assert found(chats=True).max_model_len == 4096

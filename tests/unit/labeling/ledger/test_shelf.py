@@ -14,7 +14,7 @@ from thresher.labeling.ledger.ledger import Ledger, shelf_of
 from thresher.labeling.ledger.log import AnswerLog
 from thresher.labeling.ledger.rows import row_of
 from thresher.labeling.ledger.shelf import MAX_FILES_IN_BUCKET, AnswerShelf
-from thresher.storage import ObjectStore, open_store
+from thresher.storage import ObjectMissingError, ObjectStore, open_store
 
 SHELF = "responses/m/1"
 NOW = datetime.now(UTC)
@@ -52,6 +52,17 @@ def fill(store: ObjectStore, indices: range, run_id: str) -> None:
     log = AnswerLog(store, SHELF, run_id)
     log.write(rows(indices, run_id))
     Ledger(store, SHELF, run_id).seal()
+
+
+def test_a_store_that_lists_what_it_has_not_is_an_error(store, monkeypatch) -> None:
+    fill(store, range(5), "one")
+    shelf = AnswerShelf(store, SHELF)
+    [listed] = [info.key for info in store.list(f"{SHELF}/buckets/{request(0).sha256[:1]}/")]
+    stale = list(store.list(f"{SHELF}/buckets/{request(0).sha256[:1]}/"))
+    store.delete(listed)
+    monkeypatch.setattr(store, "list", lambda prefix: iter(stale))
+    with pytest.raises(ObjectMissingError, match=listed):
+        shelf.find(request(0).sha256)
 
 
 def test_sealed_answers_are_found_by_any_run(store) -> None:

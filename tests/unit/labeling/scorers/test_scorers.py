@@ -6,6 +6,7 @@ import pytest
 
 from fixtures.exemplars import RULES
 from fixtures.label_runs import read_rows
+from thresher.contracts.errors import SpecError
 from thresher.labeling.run import label
 
 NO_SIMULATION = {"simulation": None, "detection": None}
@@ -49,6 +50,17 @@ def test_hard_negatives_are_a_score_of_their_own(planted_store, label_spec) -> N
     kinds = Counter(row["score_type"] for row in rows)
     assert kinds == dict.fromkeys(("detection", "detection_auroc", "detection_hard"), 2 * len(RULES))
     assert {row["n"] for row in rows if row["score_type"] == "detection_hard"} == {4 + 3}
+
+
+def test_a_model_that_does_not_embed_is_refused_before_anything_is_spent(
+    planted_store, label_spec, scripted_llm
+) -> None:
+    scripted_llm.embedding_mode = False
+    endpoint = {"model": "scripted", "base_url": scripted_llm.base_url, "concurrency": 2, "max_retries": 0}
+    with pytest.raises(SpecError, match="embeddings") as caught:
+        scored(planted_store, label_spec, embedding={**EMBEDDING, "endpoint": endpoint})
+    assert caught.value.field == "embedding"
+    assert scripted_llm.requests == []
 
 
 def test_a_blind_intruder_scores_the_feature_and_no_shuffled_label(planted_store, label_spec) -> None:
