@@ -20,6 +20,11 @@ class Template:
         """Put values in their places. Each place needs one; braces inside a value stay as they are."""
         return PLACE.sub(lambda place: values[place[1]], self.text)
 
+    def split_last(self) -> "tuple[str, Template]":
+        """All but the last paragraph, as it stands, and the last one, which is asked several times."""
+        examples, blank, last = self.text.rpartition("\n\n")
+        return examples + blank, Template(last, self.sha256)
+
 
 def load_template(name: str) -> Template:
     """Read `prompts/{name}.txt` of the package."""

@@ -77,7 +77,7 @@ class NoisyLlm(ScriptedLlm):
         """What the request was for, the JSON of the answer, and its tokens."""
         if "prompt_logprobs" in body:
             text = "".join(map(self.piece, ids))
-            return self._purpose_of(text), self._prompt_entries(ids, text), 1
+            return "simulation", self._prompt_entries(ids, text), 1
         answer = self.answer(body)
         choice = answer["choices"][0]
         spoken = choice["message"]["content"] if "messages" in body else choice["text"]
@@ -137,35 +137,21 @@ class NoisyLlm(ScriptedLlm):
         wrong = _is_wrong(self.level_error_rate, label, word, before[-60:])
         return {"8": "0", "0": "8"}[self.level(label, word)] if wrong else self.level(label, word)
 
-    def _purpose_of(self, text: str) -> str:
-        return "detection" if text.startswith("Does each text") else "simulation"
-
     def _prompt_entries(self, ids: list[int], text: str) -> str:
         """Twenty log-probabilities at every position, as vLLM gives them; those due for an answer mean something."""
-        is_joint = self._purpose_of(text) == "detection"
-        after = text.rpartition("Described: " if is_joint else "Feature: ")[2]
+        after = text.rpartition("Feature: ")[2]
         label, unread = after.partition("\n")[0].strip(), "{" + ", ".join(self._fillers) + "}"
         entries, length, first = ["null"], 0, len(text) - len(after)
         for token in ids[:-1]:
             length += len(self.piece(token))
             before = text[:length]
-            if length > first and is_joint and before.endswith("\nAnswer:"):
-                entries.append(self._yes_no(label, before.rpartition("Text:")[2].removesuffix("Answer:")))
-            elif length > first and before.endswith("\t"):
+            if length > first and before.endswith("\t"):
                 entries.append(self._digits(label, before.rpartition("\n")[2].strip(), before))
             else:
                 entries.append(unread)
         head = '{"id": "x", "object": "text_completion", "model": "scripted", "choices": [{"index": 0, "text": "x", '
         usage = f'"usage": {{"prompt_tokens": {len(ids)}, "completion_tokens": 1}}}}'
         return f'{head}"finish_reason": "length", "prompt_logprobs": [{", ".join(entries)}]}}], {usage}'
-
-    def _yes_no(self, label: str, asked: str) -> str:
-        likely = self.applies(label, asked.split())
-        answers = [
-            _entry(10_000, " Yes", 0.7 if likely else 0.1),
-            _entry(10_001, " No", 0.1 if likely else 0.7),
-        ]
-        return "{" + ", ".join([*answers, *self._fillers[len(answers) :]]) + "}"
 
     def _digits(self, label: str, word: str, before: str) -> str:
         level = self._noisy_level(label, word, before)

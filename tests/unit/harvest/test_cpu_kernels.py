@@ -14,7 +14,9 @@ RELATIVE_ERROR = {torch.float32: 1e-6, torch.bfloat16: 2**-8}
 def given(request) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Rows, a residual stream and a weight."""
     generator = torch.Generator().manual_seed(0)
-    rows, stream, weight = (torch.randn(*shape, generator=generator) for shape in ((37, 576), (37, 576), (576,)))
+    rows, stream, weight = (
+        torch.randn(*shape, generator=generator) for shape in ((37, 576), (37, 576), (576,))
+    )
     return rows.to(request.param), (10 * stream).to(request.param), weight.to(request.param)
 
 

@@ -184,8 +184,9 @@ def test_an_explainer_of_its_own_is_asked_for_labels(planted_store, scripted_llm
     assert read_rows(planted_store, manifest.labels)[0]["explainer_revision"] == "of-the-explainer"
 
 
-def test_several_texts_a_request_are_judged_as_one_by_one(planted_store, label_spec) -> None:
-    counts = {"num_active": 3, "num_inactive": 3, "num_hard": 3}
+@pytest.mark.parametrize("form", ["chat", "completion"])
+def test_several_texts_a_request_are_judged_as_one_by_one(planted_store, label_spec, form) -> None:
+    counts = {"num_active": 3, "num_inactive": 3, "num_hard": 3, "form": form}
     alone = label(label_spec(simulation=None, detection=counts))
     joint = label(label_spec(simulation=None, detection=counts | {"contexts_per_prompt": 4}))
 

@@ -56,6 +56,27 @@ def chat_request(
     )
 
 
+def chat_logprobs_request(
+    endpoint: EndpointSpec,
+    tokenizer: PromptTokenizer,
+    purpose: str,
+    text: str,
+    *,
+    max_tokens: int,
+    num_logprobs: int,
+) -> ModelRequest:
+    """A turn of the model in answer to a text, with the most likely tokens in the place of each of its own."""
+    return chat_request(
+        endpoint,
+        tokenizer,
+        purpose,
+        [user_message(text)],
+        max_tokens=max_tokens,
+        seed=0,
+        options={"logprobs": True, "top_logprobs": num_logprobs},
+    )
+
+
 def is_refused(answer: Answer) -> bool:
     """The model declined, or its filter did."""
     return bool(answer.choice["message"].get("refusal")) or (

@@ -72,12 +72,18 @@ def read_first_token_logprobs(choice: dict[str, Any]) -> dict[str, float]:
     return {text: logprob for text, logprob in found.items() if logprob is not None}
 
 
-def read_first_chat_token_logprobs(choice: dict[str, Any]) -> dict[str, float]:
-    """The same of a chat's answer. Of tokens of one text, as parts of a character may be, the most likely counts."""
+def read_chat_logprobs(choice: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    """Of each token of a chat's answer its text, and log-probability by text of the most likely ones in its place.
+
+    Of tokens of one text, as parts of a character may be, the most likely counts.
+    """
     logprobs = choice.get("logprobs")
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
-    first = content[0] if isinstance(content, list) and content else None
-    top = first.get("top_logprobs") if isinstance(first, dict) else None
+    items = [item for item in content if isinstance(item, dict)] if isinstance(content, list) else []
+    return [(str(item.get("token")), _by_text(item.get("top_logprobs"))) for item in items]
+
+
+def _by_text(top: object) -> dict[str, float]:
     found: dict[str, float] = {}
     for item in top if isinstance(top, list) else ():
         logprob = _logprob(item.get("logprob")) if isinstance(item, dict) else None

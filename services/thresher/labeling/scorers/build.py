@@ -23,6 +23,7 @@ from thresher.labeling.scorers.first_token import ABILITIES, Wording
 from thresher.labeling.scorers.fuzzing import FuzzingScorer
 from thresher.labeling.scorers.generation import GenerationScorer
 from thresher.labeling.scorers.intruder import IntruderScorer
+from thresher.labeling.scorers.joint_question import JOINT_ABILITIES
 from thresher.labeling.scorers.reading import Sampling
 from thresher.labeling.scorers.scorer import Scorer, ScorerIdentity
 from thresher.labeling.scorers.simulation import SimulationScorer
@@ -155,7 +156,7 @@ def _judge_needs(spec: LabelSpec) -> list[Need]:
     """The log-probabilities that judges are read by."""
     is_joint = spec.detection is not None and spec.detection.contexts_per_prompt > 1
     asked: dict[str, AskedSpec | None] = {
-        "detection": None if is_joint else spec.detection,
+        "detection": spec.detection,
         "fuzzing": spec.fuzzing,
         "intruder": spec.intruder,
         "intruder_blind": spec.intruder_blind,
@@ -163,7 +164,7 @@ def _judge_needs(spec: LabelSpec) -> list[Need]:
     }
     needs = [
         Need(
-            ABILITIES[found.form],
+            (JOINT_ABILITIES if section == "detection" and is_joint else ABILITIES)[found.form],
             f"{section}.num_logprobs",
             found.num_logprobs,
             f"try another {section}.form, or set {section} to null",
@@ -175,11 +176,6 @@ def _judge_needs(spec: LabelSpec) -> list[Need]:
         amount = spec.simulation_tokens.num_logprobs
         needs.append(
             Need("logprobs", "simulation_tokens.num_logprobs", amount, "set simulation_tokens to null")
-        )
-    if spec.detection is not None and is_joint:
-        amount = spec.detection.num_logprobs
-        needs.append(
-            Need("prompt_logprobs", "detection.num_logprobs", amount, "ask about one text at a time")
         )
     if spec.simulation is not None:
         amount = spec.simulation.num_logprobs

@@ -1,8 +1,7 @@
 """Detection scoring: shown one text at a time, does the scorer say that the label applies?
 
-The answer is read from the log-probabilities of the first token after the prompt, so that it costs no sampling. Where
-one request asks about several texts, the place of each answer is taken by a mark, and the answers are read from what
-the model would have expected there, as in simulation (Bills et al. 2023, the appendix on all tokens at once).
+The answer is read from the log-probabilities of the first token after the prompt, so that it costs no sampling. One
+request may ask about several texts: see joint_question.py.
 Source: Paulo et al., Automatically Interpreting Millions of Features in Large Language Models (2024), section 3.3;
 balanced accuracy, since the shares of firing and silent texts are set here and not by nature.
 """
@@ -12,14 +11,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from thresher.contracts.exemplars import HARD_NEGATIVE_KINDS, SILENT_KINDS, ExemplarKind
-from thresher.contracts.ids import sha256_hex
-from thresher.labeling.endpoints.completions import prompt_logprobs_request, read_prompt_logprobs_by_text
 from thresher.labeling.endpoints.prompt_tokens import PromptTokenizer
 from thresher.labeling.endpoints.requests import Answer, ModelRequest
 from thresher.labeling.endpoints.spec import EndpointSpec
 from thresher.labeling.exemplars.exemplar import Exemplar
 from thresher.labeling.ledger.exchange import Exchange
 from thresher.labeling.scorers.first_token import FirstTokenQuestion, load_wording
+from thresher.labeling.scorers.joint_question import JointQuestion, joint_sha256
 from thresher.labeling.scorers.observations import Observations
 from thresher.labeling.scorers.reading import Reading, Sampling, Trial, single_trials, verdict
 from thresher.labeling.scorers.scorer import ask_all
@@ -27,19 +25,13 @@ from thresher.labeling.scorers.spec import DetectionSpec
 from thresher.labeling.scorers.statistics import balanced_accuracy, yes_or_no
 from thresher.labeling.scorers.yes_no import yes_share
 from thresher.labeling.shown_text import one_line
-from thresher.labeling.templates import load_template
 
 WORDING = load_wording("detection-v2", "detection-chat-v1")
-JOINT_TEMPLATE = load_template("detection-joint-v1")
-MARK = " ?"
 
 
 def prompt_sha256(spec: DetectionSpec) -> str:
-    """Of the words asked in; each number of texts is another: what bears five may be lost among twenty."""
-    size = spec.contexts_per_prompt
-    if size == 1:
-        return WORDING.of(spec.form).sha256
-    return sha256_hex(f"{JOINT_TEMPLATE.sha256} {size}".encode())
+    """Of the words asked in."""
+    return WORDING.of(spec.form).sha256 if spec.contexts_per_prompt == 1 else joint_sha256(spec, WORDING)
 
 
 class DetectionScorer:
@@ -51,9 +43,10 @@ class DetectionScorer:
     def __init__(
         self, spec: DetectionSpec, tokenizer: PromptTokenizer, exchange: Exchange, sampling: Sampling
     ) -> None:
-        self._spec, self._tokenizer, self._exchange, self._sampling = spec, tokenizer, exchange, sampling
+        self._spec, self._exchange, self._sampling = spec, exchange, sampling
         self.prompt_sha256 = prompt_sha256(spec)
         self._question = FirstTokenQuestion(spec, WORDING, tokenizer, exchange.endpoint, self.name)
+        self._joint = JointQuestion(spec, WORDING, tokenizer, exchange.endpoint, self.name)
 
     @property
     def endpoint(self) -> EndpointSpec:
@@ -85,7 +78,7 @@ class DetectionScorer:
         said = {
             trial.number: share
             for (request, about), answer in zip(asked, answers, strict=True)
-            for trial, share in zip(about, self._yes_shares(request, answer), strict=True)
+            for trial, share in zip(about, self._yes_shares(request, answer, len(about)), strict=True)
         }
         return [
             verdict(trial, trial.contexts[0].kind not in SILENT_KINDS, said[trial.number]) for trial in trials
@@ -114,19 +107,13 @@ class DetectionScorer:
             trials[index] for index in np.random.default_rng(self._sampling.seed).permutation(len(trials))
         ]
         groups = [mixed[start : start + size] for start in range(0, len(mixed), size)]
-        return [(self._joint_request(label, group), group) for group in groups]
+        shown = [[one_line(trial.contexts[0].text) for trial in group] for group in groups]
+        return [
+            (self._joint.request(one_line(label), texts), group)
+            for texts, group in zip(shown, groups, strict=True)
+        ]
 
-    def _joint_request(self, label: str, trials: Sequence[Trial]) -> ModelRequest:
-        prompt = self._tokenizer.start()
-        self._tokenizer.add(prompt, [JOINT_TEMPLATE.fill(label=one_line(label)), "\n"])
-        for trial in trials:
-            self._tokenizer.add(prompt, [f"Text: {one_line(trial.contexts[0].text)}\n", "Answer:"])
-            self._tokenizer.mark(prompt, MARK)
-            self._tokenizer.add(prompt, ["\n"])
-        return prompt_logprobs_request(self._exchange.endpoint, prompt, self._spec.num_logprobs, self.name)
-
-    def _yes_shares(self, request: ModelRequest, answer: Answer) -> list[float | None]:
-        if not request.read_positions:
+    def _yes_shares(self, request: ModelRequest, answer: Answer, count: int) -> list[float | None]:
+        if self._spec.contexts_per_prompt == 1:
             return [yes_share(self._question.read(answer))]
-        found = (read_prompt_logprobs_by_text(answer.choice, position) for position in request.read_positions)
-        return [yes_share(logprob_by_text) for logprob_by_text in found]
+        return [yes_share(said) for said in self._joint.read(request, answer, count)]

@@ -5,12 +5,11 @@ chat. Either way the answer is read from the log-probabilities of its first toke
 """
 
 from dataclasses import dataclass
-from typing import Any
 
-from thresher.labeling.endpoints.chat import chat_request, user_message
+from thresher.labeling.endpoints.chat import chat_logprobs_request
 from thresher.labeling.endpoints.completions import (
     first_token_request,
-    read_first_chat_token_logprobs,
+    read_chat_logprobs,
     read_first_token_logprobs,
 )
 from thresher.labeling.endpoints.needs import Ability
@@ -65,20 +64,18 @@ class FirstTokenQuestion:
             prompt = self._tokenizer.start()
             self._tokenizer.add(prompt, [text])
             return first_token_request(self._endpoint, prompt, self._spec.num_logprobs, self._purpose)
-        wanted: dict[str, Any] = {"logprobs": True, "top_logprobs": self._spec.num_logprobs}
-        return chat_request(
+        return chat_logprobs_request(
             self._endpoint,
             self._tokenizer,
             self._purpose,
-            [user_message(text)],
+            text,
             max_tokens=1,
-            seed=0,
-            options=wanted,
+            num_logprobs=self._spec.num_logprobs,
         )
 
     def read(self, answer: Answer) -> dict[str, float]:
         """Log-probability by text, of the most likely first tokens; empty where none are to be read."""
-        read = (
-            read_first_token_logprobs if self._spec.form == "completion" else read_first_chat_token_logprobs
-        )
-        return read(answer.choice)
+        if self._spec.form == "completion":
+            return read_first_token_logprobs(answer.choice)
+        tokens = read_chat_logprobs(answer.choice)
+        return tokens[0][1] if tokens else {}

@@ -92,9 +92,8 @@ class DetectionSpec(AskedSpec):
     tokens_per_context: Annotated[int, Field(ge=2)] = 20
     """Tokens of each context, cut around the peak."""
     contexts_per_prompt: Annotated[int, Field(ge=1)] = 1
-    """Contexts asked about by one request. More take fewer calls and tokens, but need an endpoint that returns prompt
-    log-probabilities, as vLLM does, and a model that is not confused by the texts before. They are a plain text,
-    whatever `form` says."""
+    """Contexts asked about by one request. More take fewer calls and tokens, but need a model that keeps them apart:
+    qualify it. As a plain text they need an endpoint that returns prompt log-probabilities, as vLLM does."""
 
 
 class FuzzingSpec(AskedSpec):

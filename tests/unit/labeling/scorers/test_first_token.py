@@ -6,7 +6,7 @@ from fixtures.exemplars import RULES
 from fixtures.label_runs import read_rows
 from fixtures.scripted_llm import ScriptedLlm
 from thresher.contracts.errors import SpecError
-from thresher.labeling.endpoints.completions import read_first_chat_token_logprobs
+from thresher.labeling.endpoints.completions import read_chat_logprobs
 from thresher.labeling.run import label
 from thresher.labeling.scorers.build import judges
 
@@ -69,7 +69,7 @@ def test_a_service_without_log_probabilities_of_chats_is_told_before_it_is_paid(
     ],
 )
 def test_what_is_no_log_probability_is_not_read(choice) -> None:
-    assert read_first_chat_token_logprobs(choice) == {}
+    assert all(found == {} for _, found in read_chat_logprobs(choice))
 
 
 def test_of_equal_texts_the_most_likely_counts() -> None:
@@ -79,4 +79,4 @@ def test_of_equal_texts_the_most_likely_counts() -> None:
         {"token": "No", "logprob": 0.5},
     ]
     choice = {"logprobs": {"content": [{"top_logprobs": top}]}}
-    assert read_first_chat_token_logprobs(choice) == {"Yes": -1.0, "No": 0.0}
+    assert read_chat_logprobs(choice) == [("None", {"Yes": -1.0, "No": 0.0})]
