@@ -36,10 +36,15 @@ def outcome_of(
 ) -> Outcome:
     """OK if the estimate is defined and most observations were parsed; else no value, and the reason."""
     num_scored, num_unparsed = observed.num_scored, observed.num_unparsed
-    if num_unparsed > num_scored:
+    if is_unparsable(observed):
         return Outcome(State.UNPARSABLE, UNDEFINED, num_scored, num_unparsed, sample, UNDEFINED, digit_mass)
     state = State.OK if estimate.value is not None else State.UNDEFINED
     return Outcome(state, estimate, num_scored, num_unparsed, sample, lift, digit_mass)
+
+
+def is_unparsable(observed: Observations) -> bool:
+    """Most of it came back without a usable answer: what is left says nothing, of a label or beside one."""
+    return observed.num_unparsed > observed.num_scored
 
 
 def without(state: State, sample: str) -> Outcome:

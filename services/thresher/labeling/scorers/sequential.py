@@ -15,7 +15,7 @@ from thresher.labeling.endpoints.requests import RequestFailedError
 from thresher.labeling.exemplars.exemplar import sample_sha256
 from thresher.labeling.scorers.intervals import MIN_DOCUMENTS, estimate, lift
 from thresher.labeling.scorers.observations import Observations
-from thresher.labeling.scorers.outcome import Outcome, digit_mass, outcome_of, without
+from thresher.labeling.scorers.outcome import Outcome, digit_mass, is_unparsable, outcome_of, without
 from thresher.labeling.scorers.reading import Reading, Trial
 from thresher.labeling.scorers.scorer import Scorer
 from thresher.labeling.scorers.spec import BootstrapSpec, StoppingSpec
@@ -110,7 +110,8 @@ class SequentialScoring:
     ) -> Outcome:
         mine = measured[index]
         assert mine is not None, "it was observed"
-        baseline = [item[score_type] for item in measured[1:] if item is not None] if index == 0 else []
+        shuffled = [item[score_type] for item in measured[1:] if item is not None] if index == 0 else []
+        baseline = [item for item in shuffled if not is_unparsable(item)]
         arguments = (self._bootstrap, self._seed, self.num_looks)
         observed = mine[score_type]
         return outcome_of(
