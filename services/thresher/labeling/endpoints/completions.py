@@ -79,8 +79,8 @@ def read_chat_logprobs(choice: dict[str, Any]) -> list[tuple[str, dict[str, floa
     """
     logprobs = choice.get("logprobs")
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
-    items = [item for item in content if isinstance(item, dict)] if isinstance(content, list) else []
-    return [(str(item.get("token")), _by_text(item.get("top_logprobs"))) for item in items]
+    items = [item if isinstance(item, dict) else {} for item in content] if isinstance(content, list) else []
+    return [(str(item.get("token") or ""), _by_text(item.get("top_logprobs"))) for item in items]
 
 
 def _by_text(top: object) -> dict[str, float]:

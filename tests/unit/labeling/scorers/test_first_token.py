@@ -69,7 +69,7 @@ def test_a_service_without_log_probabilities_of_chats_is_told_before_it_is_paid(
     ],
 )
 def test_what_is_no_log_probability_is_not_read(choice) -> None:
-    assert all(found == {} for _, found in read_chat_logprobs(choice))
+    assert [found for _, found in read_chat_logprobs(choice) if found] == []
 
 
 def test_of_equal_texts_the_most_likely_counts() -> None:
@@ -79,4 +79,10 @@ def test_of_equal_texts_the_most_likely_counts() -> None:
         {"token": "No", "logprob": 0.5},
     ]
     choice = {"logprobs": {"content": [{"top_logprobs": top}]}}
-    assert read_chat_logprobs(choice) == [("None", {"Yes": -1.0, "No": 0.0})]
+    assert read_chat_logprobs(choice) == [("", {"Yes": -1.0, "No": 0.0})]
+
+
+def test_what_is_no_token_keeps_its_place() -> None:
+    second = {"token": "No", "top_logprobs": [{"token": "No", "logprob": -0.5}]}
+    choice = {"logprobs": {"content": [None, second]}}
+    assert read_chat_logprobs(choice) == [("", {}), ("No", {"No": -0.5})]
